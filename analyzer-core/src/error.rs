@@ -1,0 +1,31 @@
+//! What can stop an analysis. Damage inside a capture does not: it is reported under `inputs.problems`.
+
+use std::path::PathBuf;
+
+/// Why an analysis could not be made at all.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The input could not be opened or read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The input as the user named it.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The input is not a capture.
+    #[error("{}: {reason}", path.display())]
+    NotACapture {
+        /// The input as the user named it.
+        path: PathBuf,
+        /// What it is instead, as far as it can be told.
+        reason: String,
+    },
+    /// The options contradict one another or cannot be carried out.
+    #[error("{0}")]
+    Usage(String),
+    /// The caller asked to stop.
+    #[error("cancelled")]
+    Cancelled,
+}

@@ -1,0 +1,15 @@
+//! Aligns two packet captures of the same traffic, taken at two points, and says what happened between them.
+
+pub mod capture;
+mod error;
+mod options;
+pub mod packet;
+mod point;
+pub mod report;
+pub mod seq;
+pub mod time;
+
+pub use error::Error;
+pub use options::Options;
+pub use point::{Direction, Point};
+pub use time::Time;

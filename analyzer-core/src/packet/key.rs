@@ -1,0 +1,66 @@
+//! The flow key: two endpoints in canonical order, and the protocol.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+/// One end of a flow. IPv4 addresses are kept in their IPv4-mapped IPv6 form; MAC addresses (non-IP) in the last six bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// The address as a big-endian number.
+    pub address: u128,
+    /// TCP or UDP port; ICMP echo identifier; else 0.
+    pub port: u16,
+}
+
+/// Prefix of IPv4-mapped addresses (`::ffff:0:0/96`).
+pub const V4_MAPPED: u128 = 0xffff_0000_0000;
+
+impl Endpoint {
+    /// An endpoint from an IPv4 address as a number.
+    pub const fn v4(address: u32, port: u16) -> Self {
+        Self { address: V4_MAPPED | address as u128, port }
+    }
+
+    /// The address for printing; IPv4-mapped ones as IPv4.
+    pub fn ip(self) -> IpAddr {
+        Ipv6Addr::from(self.address).to_canonical()
+    }
+}
+
+/// What the key's flow carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Family {
+    /// IPv4.
+    #[default]
+    V4,
+    /// IPv6.
+    V6,
+    /// Not IP: endpoints are MAC addresses, `protocol` is derived from the EtherType.
+    Link,
+}
+
+/// A flow's name at one point: both directions share it. `low <= high`; a row says with
+/// [`bits::FROM_HIGH`](super::row::bits::FROM_HIGH) which of the two sent it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlowKey {
+    /// The lower endpoint.
+    pub low: Endpoint,
+    /// The higher endpoint.
+    pub high: Endpoint,
+    /// IP protocol number of the transport (6 TCP, 17 UDP, 1 ICMP, 58 ICMPv6); for [`Family::Link`] the EtherType or LLC length code.
+    pub protocol: u16,
+    /// Address family.
+    pub family: Family,
+}
+
+impl FlowKey {
+    /// The key of a packet from `source` to `destination`, and whether the source is the higher endpoint.
+    #[inline]
+    pub fn new(source: Endpoint, destination: Endpoint, protocol: u16, family: Family) -> (Self, bool) {
+        if source <= destination {
+            (Self { low: source, high: destination, protocol, family }, false)
+        } else {
+            (Self { low: destination, high: source, protocol, family }, true)
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Synthesises large pairs of captures for the benchmarks.
