@@ -1,0 +1,237 @@
+//! B's clock against A's: the only place where their time stamps meet.
+//!
+//! With `d = time_b - time_a` of matched packets, the smallest `d` of outbound packets is the offset plus the shortest
+//! transit, the largest `d` of inbound ones the offset minus the shortest transit the other way; the true offset lies
+//! between them (Paxson 1998; the minimum filter of NTP). Drift is the slope of that middle over time (Moon, Skelly and
+//! Towsley 1999 fit the same envelope).
+
+use crate::facts::Delays;
+use crate::point::Point;
+use crate::report;
+use crate::time::{MILLISECOND, SECOND, Time};
+
+/// What part of time each capture covers, on A's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overlap {
+    /// First time covered, by point.
+    pub from: [i64; 2],
+    /// Last time covered, by point; `i64::MAX` while the capture is still being read.
+    pub to: [i64; 2],
+}
+
+/// Packets within this time of the end of a capture may have missed it.
+pub const GUARD: i64 = 100 * MILLISECOND;
+
+impl Default for Overlap {
+    fn default() -> Self {
+        Self { from: [i64::MIN; 2], to: [i64::MAX; 2] }
+    }
+}
+
+impl Overlap {
+    /// Whether a point's capture ran at a time, with a guard at both edges.
+    #[inline]
+    pub fn covers(&self, point: usize, time: i64) -> bool {
+        time >= self.from[point].saturating_add(GUARD) && time <= self.to[point].saturating_sub(GUARD)
+    }
+}
+
+/// The estimate of one analysis.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClockMap {
+    /// B minus A at `reference`, nanoseconds.
+    pub offset: f64,
+    /// Change of the offset per nanosecond of A.
+    pub drift: f64,
+    /// Where the offset holds, on A's clock.
+    pub reference: i64,
+    /// Half the distance between the two envelopes.
+    pub uncertainty: Option<f64>,
+    /// Matched packets.
+    pub samples: u64,
+    /// Time and size of a step of B's clock, if there was one.
+    pub step: Option<(i64, i64)>,
+}
+
+impl ClockMap {
+    /// A moment of a point's clock, on A's clock.
+    pub fn to_a(&self, point: Point, time: i64) -> Time {
+        match point {
+            Point::A => Time(time),
+            Point::B => {
+                let elapsed = time.saturating_sub(self.reference) as f64 - self.offset;
+                Time(time.saturating_sub((self.offset + self.drift * elapsed).round() as i64))
+            }
+        }
+    }
+
+    /// The estimate in the report's units.
+    pub fn report(&self) -> report::Clock {
+        report::Clock {
+            offset_seconds: self.offset / SECOND as f64,
+            drift_ppm: (self.drift * 1e6 * 1000.0).round() / 1000.0,
+            uncertainty_seconds: self.uncertainty.map(|bound| bound / SECOND as f64),
+            samples: self.samples,
+        }
+    }
+
+    /// The estimate from the delays of all shards; `coarse` is the offset that the matching went by.
+    pub fn estimate(shards: &[&Delays], coarse: i64) -> Self {
+        let samples = shards.iter().map(|delays| delays.samples[0] + delays.samples[1]).sum();
+        let bins = merge(shards);
+        let outbound = bins.iter().filter_map(|bin| (bin.1 != i64::MAX).then_some(bin.1 - coarse)).min();
+        let inbound = bins.iter().filter_map(|bin| (bin.2 != i64::MIN).then_some(bin.2 - coarse)).max();
+        let reference = bins.first().map_or(0, |bin| bin.0);
+        let fallback = Self { offset: coarse as f64, reference, samples, ..Self::default() };
+        let (Some(low_out), Some(high_in)) = (outbound, inbound) else {
+            // One direction only: the transit cannot be told from the offset.
+            let only = outbound.or(inbound);
+            return only.map_or(fallback, |difference| Self { offset: (coarse + difference) as f64, ..fallback });
+        };
+        // Bins where both directions crossed give the middle over time.
+        let middles: Vec<(f64, f64, f64)> = bins
+            .iter()
+            .filter(|bin| bin.1 != i64::MAX && bin.2 != i64::MIN)
+            .map(|bin| {
+                let (out, back) = ((bin.1 - coarse) as f64, (bin.2 - coarse) as f64);
+                ((bin.0 - reference) as f64, f64::midpoint(out, back), (out - back).abs() / 2.0)
+            })
+            .collect();
+        let span = middles.last().map_or(0.0, |last| last.0) - middles.first().map_or(0.0, |first| first.0);
+        let straight = Self {
+            offset: coarse as f64 + f64::midpoint(low_out as f64, high_in as f64),
+            uncertainty: Some((low_out - high_in).abs() as f64 / 2.0),
+            ..fallback
+        };
+        if middles.len() < 8 || span < 2.0 * SECOND as f64 {
+            return straight;
+        }
+        let (slope, intercept) = robust_line(&middles);
+        let mut residuals: Vec<f64> =
+            middles.iter().map(|&(time, middle, _)| (middle - intercept - slope * time).abs()).collect();
+        residuals.sort_unstable_by(f64::total_cmp);
+        let mut widths: Vec<f64> = middles.iter().map(|&(.., width)| width).collect();
+        widths.sort_unstable_by(f64::total_cmp);
+        let bound = residuals[residuals.len() / 2] + widths[widths.len() / 4];
+        // A slope that moves the line by less than its own noise is no drift.
+        if (slope * span).abs() <= 4.0 * bound {
+            return straight;
+        }
+        Self { offset: coarse as f64 + intercept, drift: slope, uncertainty: Some(bound), ..fallback }
+    }
+}
+
+/// Bins of all shards on one grid: start, smallest outbound, largest inbound difference.
+fn merge(shards: &[&Delays]) -> Vec<(i64, i64, i64)> {
+    let width = shards.iter().map(|delays| delays.width).max().unwrap_or(1);
+    let mut cells: std::collections::BTreeMap<i64, (i64, i64)> = std::collections::BTreeMap::new();
+    for delays in shards {
+        let Some(origin) = delays.origin else { continue };
+        for (index, bin) in delays.bins.iter().enumerate() {
+            let start = origin.saturating_add(delays.width.saturating_mul(index as i64));
+            let cell = cells.entry(start.div_euclid(width).saturating_mul(width)).or_insert((i64::MAX, i64::MIN));
+            cell.0 = cell.0.min(bin.0);
+            cell.1 = cell.1.max(bin.1);
+        }
+    }
+    cells.into_iter().filter(|(_, cell)| *cell != (i64::MAX, i64::MIN)).map(|(start, cell)| (start, cell.0, cell.1)).collect()
+}
+
+/// The line through the middles by least squares, weighted by how narrow each bin's envelope is, refitted twice without
+/// what lies far off.
+fn robust_line(points: &[(f64, f64, f64)]) -> (f64, f64) {
+    let mut kept: Vec<(f64, f64, f64)> = points.to_vec();
+    let mut line = (0.0, 0.0);
+    for _ in 0..3 {
+        let weight = |width: f64| 1.0 / (width + 1000.0);
+        let total: f64 = kept.iter().map(|point| weight(point.2)).sum();
+        let mean_time = kept.iter().map(|point| point.0 * weight(point.2)).sum::<f64>() / total;
+        let mean = kept.iter().map(|point| point.1 * weight(point.2)).sum::<f64>() / total;
+        let (mut covariance, mut variance) = (0.0, 0.0);
+        for point in &kept {
+            covariance += weight(point.2) * (point.0 - mean_time) * (point.1 - mean);
+            variance += weight(point.2) * (point.0 - mean_time) * (point.0 - mean_time);
+        }
+        let slope = if variance > 0.0 { covariance / variance } else { 0.0 };
+        line = (slope, mean - slope * mean_time);
+        let mut residuals: Vec<f64> = kept.iter().map(|point| (point.1 - line.1 - line.0 * point.0).abs()).collect();
+        residuals.sort_unstable_by(f64::total_cmp);
+        let limit = 3.0 * residuals[residuals.len() / 2] + 1000.0;
+        let next: Vec<_> =
+            kept.iter().copied().filter(|point| (point.1 - line.1 - line.0 * point.0).abs() <= limit).collect();
+        if next.len() < 4 {
+            break;
+        }
+        kept = next;
+    }
+    line
+}
+
+/// Differences `time_b - time_a` of packets with the same content, from the head of both captures: the coarse offset is
+/// where they gather.
+pub fn coarse_offset(differences: &mut [i64]) -> Option<i64> {
+    /// Matches that must agree: fewer may be chance.
+    const ENOUGH: usize = 3;
+    /// How close they must lie: beyond any queue, far below the distance of unrelated repetitions.
+    const CLOSE: i64 = 250 * MILLISECOND;
+    differences.sort_unstable();
+    let mut best = (0, 0);
+    let mut low = 0;
+    for high in 0..differences.len() {
+        while differences[high].saturating_sub(differences[low]) > CLOSE {
+            low += 1;
+        }
+        if high + 1 - low > best.1 {
+            best = (low, high + 1 - low);
+        }
+    }
+    let needed = ENOUGH.max(differences.len() / 3);
+    (best.1 >= needed).then(|| differences[best.0 + best.1 / 2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delays(offset: i64, drift_ppm: f64) -> Delays {
+        let mut delays = Delays::default();
+        for step in 0..60_000_i64 {
+            let time = 1_700_000_000 * SECOND + step * MILLISECOND;
+            let error = offset + ((step * MILLISECOND) as f64 * drift_ppm * 1e-6) as i64;
+            let queue = (step * 7919 % 101) * 1000;
+            delays.add(0, time, error + 8_000 + queue);
+            delays.add(1, time, error - 9_000 - queue);
+        }
+        delays
+    }
+
+    #[test]
+    fn finds_offset_and_drift() {
+        for (offset, drift) in [(0, 0.0), (37 * SECOND, 200.0), (-400 * 86_400 * SECOND, -200.0), (5_000_000, 20.0)] {
+            let delays = delays(offset, drift);
+            let map = ClockMap::estimate(&[&delays], offset);
+            assert!((map.drift * 1e6 - drift).abs() < 1.0, "{drift}: {map:?}");
+            let bound = map.uncertainty.unwrap();
+            assert!((map.offset - offset as f64).abs() <= bound + 1000.0, "{offset}: {map:?}");
+            assert!(bound < 100_000.0, "{map:?}");
+        }
+    }
+
+    #[test]
+    fn gathers_the_coarse_offset_among_chance_matches() {
+        let mut differences: Vec<i64> = (0..50).map(|n| 37 * SECOND + n * 1000).collect();
+        differences.extend((0..40).map(|n| n * 3 * SECOND));
+        let found = coarse_offset(&mut differences).unwrap();
+        assert!((found - 37 * SECOND).abs() < MILLISECOND);
+        assert_eq!(coarse_offset(&mut [0, 5 * SECOND, 9 * SECOND]), None);
+        assert_eq!(coarse_offset(&mut []), None);
+    }
+
+    #[test]
+    fn guards_the_edges_of_the_overlap() {
+        let overlap = Overlap { from: [0, SECOND], to: [10 * SECOND, 9 * SECOND] };
+        assert!(overlap.covers(0, 5 * SECOND) && overlap.covers(1, 5 * SECOND));
+        assert!(!overlap.covers(1, SECOND + GUARD - 1) && overlap.covers(1, SECOND + GUARD));
+        assert!(!overlap.covers(1, 9 * SECOND));
+    }
+}

@@ -1,0 +1,1177 @@
+//! The matcher: for each flow pair, which packets and byte ranges of A stand at B.
+//!
+//! Rows of both points come merged by time. A row looks for its copy among the packets of the other point that still
+//! wait for theirs; what it does not find waits itself, for [`WAIT`]. TCP payload is matched by byte range, so that a
+//! superframe equals its segments; all else by a content key. Among equals the IP identification decides, which tells a
+//! retransmission (new id) from a copy (same id).
+//!
+//! The lists that packets wait in are threaded through one slab. Each list has a cursor, the place after the latest
+//! match: packets cross in order nearly always, so the next match stands right there, however many lost ones wait
+//! before it.
+
+use crate::align::clock::Overlap;
+use crate::facts::{
+    Delays, Event, EventKind, Events, Fate, IcmpSeen, MAX_ICMP, MAX_RESETS, PairFacts, Reset, Run, Stamp, Tally, Track,
+    TrackMore, pair_flags, size_class, state,
+};
+use crate::flow::table::mix;
+use crate::flow::tcp::{self, Class};
+use crate::packet::row::{bits, tcp_flags};
+use crate::packet::{Checksum, Detail, Kind, Row};
+use crate::point::{Direction, Point};
+use crate::seq;
+use crate::time::{MILLISECOND, SECOND};
+
+
+/// How long a packet waits for its copy. Queues of a shaped uplink hold packets for a second or more.
+pub const WAIT: i64 = 3 * SECOND;
+/// Most packets that wait in one shard; beyond it they wait for less.
+const MAX_WAITING: usize = 64 * 1024;
+/// Steps of a search through waiting packets, forward from the cursor.
+const SEARCH_AHEAD: usize = 256;
+/// Steps of a search backwards from the cursor.
+const SEARCH_BACK: usize = 64;
+/// Shortest silence of one direction of a flow that is remembered, if the other direction spoke well into it.
+const MIN_GAP: i64 = 250 * MILLISECOND;
+/// How far into the silence the other direction must have spoken: beyond any delayed ACK (40 to 200 ms).
+const GAP_OPPOSITE: i64 = 150 * MILLISECOND;
+/// Most silences kept for a direction of a flow.
+const MAX_GAPS: usize = 8;
+/// Payload above this length on the wire is a superframe (an Ethernet MTU and its headers).
+const ETHERNET_MTU: u32 = 1500;
+/// No node.
+const NONE: u32 = crate::facts::NO_NODE;
+
+/// A packet, or a part of one, that waits for its copy.
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    key: u64,
+    time: i64,
+    next: u32,
+    prev: u32,
+    /// Slot << 2 | direction << 1 | point.
+    place: u32,
+    seq: u32,
+    len: u32,
+    frame: u32,
+    order: u32,
+    ip_len: u32,
+    bytes_before: u64,
+    /// Time of the previous packet of this direction (0 for none).
+    before: i64,
+    /// Silence of both directions before it.
+    idle: i64,
+    ip_id: u16,
+    sum: u16,
+    kind: Kind,
+    class: Class,
+    flags: u8,
+    tos: u8,
+    checksum: Checksum,
+    touched: bool,
+    data: bool,
+    live: bool,
+}
+
+/// The state of one shard of the flow pairs.
+#[derive(Debug, Default)]
+pub struct Shard {
+    /// Hot facts: direction, then point.
+    pub tracks: Vec<[[Track; 2]; 2]>,
+    /// Cold facts of the same slots.
+    pub facts: Vec<PairFacts>,
+    /// Free slots.
+    free: Vec<u32>,
+    nodes: Vec<Node>,
+    free_node: Option<u32>,
+    waiting: usize,
+    next_sweep: Option<i64>,
+    /// B's clock minus A's, as far as it is known now.
+    offset: i64,
+    /// Rare events.
+    pub events: Events,
+    /// Counters.
+    pub tally: Tally,
+    /// Delays over time, for the clock.
+    pub delays: Delays,
+    /// Packets given up early because too many waited.
+    pub hurried: u64,
+}
+
+/// The rows of one shard in one window.
+#[derive(Clone, Copy, Debug)]
+pub struct Window<'a> {
+    /// Rows of A and B in file order.
+    pub rows: [&'a [Row]; 2],
+    /// What their `detail` points at.
+    pub details: [&'a [Detail]; 2],
+    /// B's clock minus A's, for the merge.
+    pub offset: i64,
+    /// The time, on A's clock, up to which both captures have been read.
+    pub horizon: i64,
+    /// What of the other capture's time each capture covers.
+    pub overlap: &'a Overlap,
+}
+
+/// What a row's match needs to know beside the row.
+#[derive(Clone, Copy)]
+struct Seen {
+    slot: u32,
+    direction: usize,
+    point: usize,
+    class: Class,
+    order: u32,
+    bytes_before: u64,
+    before: i64,
+    idle: i64,
+}
+
+impl Shard {
+    /// Opens a slot for a new pair.
+    pub fn open(&mut self, serial: u32, protocol: u8) -> u32 {
+        let facts = PairFacts { serial, protocol, ..PairFacts::default() };
+        if let Some(slot) = self.free.pop() {
+            self.tracks[slot as usize] = Default::default();
+            self.facts[slot as usize] = facts;
+            slot
+        } else {
+            self.tracks.push(Default::default());
+            self.facts.push(facts);
+            (self.facts.len() - 1) as u32
+        }
+    }
+
+    /// Swaps the directions of a pair that had been taken the wrong way round.
+    pub fn flip(&mut self, slot: u32) {
+        for point in 0..2 {
+            for direction in 0..2 {
+                let mut node = self.tracks[slot as usize][direction][point].pending.0;
+                while node != NONE {
+                    self.nodes[node as usize].place ^= 2;
+                    node = self.nodes[node as usize].next;
+                }
+            }
+        }
+        self.tracks[slot as usize].reverse();
+        self.facts[slot as usize].flip();
+    }
+
+    /// Gives a slot back. Its waiting packets are concluded first.
+    pub fn close(&mut self, slot: u32, overlap: &Overlap) -> ([[Track; 2]; 2], PairFacts) {
+        for place in 0..4 {
+            let (direction, point) = (place >> 1, place & 1);
+            let mut node = self.tracks[slot as usize][direction][point].pending.0;
+            while node != NONE {
+                let next = self.nodes[node as usize].next;
+                self.conclude(node, overlap);
+                node = next;
+            }
+        }
+        self.free.push(slot);
+        (std::mem::take(&mut self.tracks[slot as usize]), std::mem::take(&mut self.facts[slot as usize]))
+    }
+
+    /// Takes a window's rows, in the order of their times on A's clock.
+    #[inline(never)]
+    pub fn run(&mut self, window: &Window<'_>) {
+        self.offset = window.offset;
+        let [mut a, mut b] = window.rows;
+        loop {
+            let take_a = match (a.first(), b.first()) {
+                (Some(first_a), Some(first_b)) => first_a.time <= first_b.time.saturating_sub(window.offset),
+                (Some(_), None) => true,
+                (None, Some(_)) => false,
+                (None, None) => break,
+            };
+            if take_a {
+                let (row, rest) = a.split_first().unwrap_or((&EMPTY_ROW, &[]));
+                a = rest;
+                self.row(0, row, window, row.time);
+            } else {
+                let (row, rest) = b.split_first().unwrap_or((&EMPTY_ROW, &[]));
+                b = rest;
+                self.row(1, row, window, row.time.saturating_sub(window.offset));
+            }
+        }
+        if self.next_sweep.is_none_or(|sweep| window.horizon >= sweep) {
+            self.sweep(window.horizon, window.overlap);
+        }
+    }
+
+    /// A time of a point (0 for A, 1 for B) on A's clock.
+    #[inline]
+    fn on_a(&self, point: u32, time: i64) -> i64 {
+        if point == 1 { time.saturating_sub(self.offset) } else { time }
+    }
+
+    /// Whether a waiting packet and a row may be copies, by their times.
+    #[inline]
+    fn near(&self, node: &Node, row: &Row, point: usize) -> bool {
+        let apart = self.on_a(node.place & 1, node.time).saturating_sub(self.on_a(point as u32, row.time));
+        apart.unsigned_abs() <= WAIT as u64
+    }
+
+    /// One row. `now` is its time on A's clock.
+    #[inline]
+    fn row(&mut self, point: usize, row: &Row, window: &Window<'_>, now: i64) {
+        if self.waiting >= MAX_WAITING {
+            self.sweep(now, window.overlap);
+        }
+        let (slot, direction) = (row.flow >> 1, (row.flow & 1) as usize);
+        let detail = (row.detail != 0).then(|| window.details[point].get(row.detail as usize - 1)).flatten();
+        let tracks = &mut self.tracks[slot as usize];
+        let facts = &mut self.facts[slot as usize];
+        let [first, second] = tracks;
+        let (own, reverse) = if direction == 0 {
+            (&mut first[point], &mut second[point])
+        } else {
+            (&mut second[point], &mut first[point])
+        };
+
+        self.tally.packets[direction][point][row.kind as usize] += 1;
+        self.tally.checksums[direction][point][row.l4_checksum as usize] += 1;
+        self.tally.sizes[direction][point][size_class(row.ip_len)] += 1;
+        if row.ip_len > ETHERNET_MTU {
+            self.tally.superframes[direction][point] += 1;
+            own.state |= state::SUPERFRAME;
+        }
+        if own.packets == 0 {
+            facts.first[direction][point] = Stamp { time: row.time, frame: row.frame };
+            own.ttl = row.ttl;
+        }
+        let last_any = match (own.packets, reverse.packets) {
+            (0, 0) => row.time,
+            (0, _) => reverse.last_time,
+            (_, 0) => own.last_time,
+            _ => own.last_time.max(reverse.last_time),
+        };
+        let mut seen = Seen {
+            slot,
+            direction,
+            point,
+            class: Class::New,
+            order: own.packets,
+            bytes_before: own.bytes,
+            before: if own.packets == 0 { 0 } else { own.last_time },
+            idle: row.time.saturating_sub(last_any).max(0),
+        };
+        if own.packets > 0 && row.time - own.last_time >= MIN_GAP && reverse.last_time - own.last_time >= GAP_OPPOSITE {
+            note_gap(facts, direction, point, own, row);
+        }
+
+        let wrong = (row.l4_checksum == Checksum::Wrong && row.ip_len <= ETHERNET_MTU) || row.l3_checksum == Checksum::Wrong;
+        match row.l4_checksum {
+            Checksum::Partial => own.state |= state::PARTIAL,
+            Checksum::Right => own.state |= state::RIGHT,
+            _ => {}
+        }
+        if wrong {
+            facts.more_mut(direction, point).wrong += 1;
+        }
+        match row.kind {
+            Kind::Tcp => {
+                if !facts.resets.is_empty() {
+                    after_reset(facts, row, direction, point);
+                }
+                if row.is(tcp_flags::RST) {
+                    note_reset(facts, row, own, reverse, &seen);
+                }
+                if !wrong {
+                    let repeated = own.has(state::WINDOW_CLOSED);
+                    seen.class = tcp::observe(row, own, reverse, facts, direction, point);
+                    if !repeated && own.has(state::WINDOW_CLOSED) {
+                        let event = event(facts.serial, row, &seen, 0, 0, 0);
+                        self.events.push(EventKind::ZeroWindow, event);
+                    }
+                    if row.len > 0 && point == 1 {
+                        note_largest(facts, own, row, direction);
+                    }
+                    if let Some(Detail::Tcp(options)) = detail {
+                        note_options(facts, row, options, own, reverse, direction, point);
+                    }
+                }
+            }
+            Kind::Udp => {
+                if row.has(bits::QUIC_LONG) {
+                    facts.flags |= pair_flags::QUIC_LONG;
+                } else if !row.has(bits::QUIC_SHORT) {
+                    facts.flags |= pair_flags::NOT_QUIC;
+                } else {
+                    let dcid = &mut facts.dcid[direction];
+                    if dcid.0 != row.seq {
+                        dcid.1 = dcid.1.saturating_add(1);
+                        dcid.0 = row.seq;
+                    }
+                }
+            }
+            Kind::IcmpError => {
+                if let Some(Detail::IcmpError(error)) = detail {
+                    note_icmp(facts, row, error, direction, point);
+                }
+            }
+            Kind::Fragment => facts.flags |= pair_flags::FRAGMENTS,
+            _ => {}
+        }
+        if !facts.icmp.is_empty() && row.kind != Kind::IcmpError {
+            note_larger(facts, row, direction, point);
+        }
+        if row.has(bits::TUNNEL) {
+            facts.flags |= pair_flags::TUNNEL;
+        }
+
+        own.last_time = row.time;
+        own.last_frame = row.frame;
+        own.last_seq = row.seq;
+        own.last_ip_id = row.ip_id;
+        own.packets += 1;
+        own.bytes += u64::from(row.ip_len);
+        self.find(row, &seen, wrong);
+    }
+
+    /// Looks for the row's copy; what is not found waits.
+    #[inline]
+    fn find(&mut self, row: &Row, seen: &Seen, wrong: bool) {
+        let other = &self.tracks[seen.slot as usize][seen.direction][1 - seen.point];
+        let key = content_key(row);
+        let data = row.kind == Kind::Tcp && row.len > 0;
+        let cursor = other.cursor;
+        if cursor != NONE {
+            let node = &self.nodes[cursor as usize];
+            if node.key == key
+                && node.ip_id == row.ip_id
+                && node.len == row.len
+                && same_sum(node, row)
+                && self.near(node, row, seen.point) {
+                self.matched(cursor, row, seen, true, true, wrong);
+                self.unlink(cursor);
+                return;
+            }
+        }
+        if other.pending.0 == NONE {
+            self.wait(row, seen, key, row.seq, row.len, false, wrong);
+        } else if data {
+            self.find_range(row, seen, key, wrong);
+        } else {
+            self.find_exact(row, seen, key, wrong);
+        }
+    }
+
+    /// Walks the waiting packets of the other point around the cursor.
+    fn walk(&self, seen: &Seen, mut visit: impl FnMut(u32, &Node) -> bool) {
+        let other = &self.tracks[seen.slot as usize][seen.direction][1 - seen.point];
+        let mut at = other.cursor;
+        let mut back = if at == NONE { other.pending.1 } else { self.nodes[at as usize].prev };
+        for _ in 0..SEARCH_AHEAD {
+            if at == NONE {
+                break;
+            }
+            let node = &self.nodes[at as usize];
+            if visit(at, node) {
+                return;
+            }
+            at = node.next;
+        }
+        for _ in 0..SEARCH_BACK {
+            if back == NONE {
+                break;
+            }
+            let node = &self.nodes[back as usize];
+            if visit(back, node) {
+                return;
+            }
+            back = node.prev;
+        }
+    }
+
+    #[inline(never)]
+    fn find_exact(&mut self, row: &Row, seen: &Seen, key: u64, wrong: bool) {
+        let mut best = NONE;
+        let mut sure = false;
+        self.walk(seen, |id, node| {
+            if node.key != key || node.len != row.len || !same_sum(node, row) || !self.near(node, row, seen.point) {
+                return false;
+            }
+            if node.ip_id == row.ip_id {
+                best = id;
+                sure = true;
+                return true;
+            }
+            if best == NONE {
+                best = id;
+            }
+            false
+        });
+        if best == NONE && row.kind == Kind::Udp {
+            best = self.damaged_copy(row, seen);
+        }
+        if best == NONE {
+            self.wait(row, seen, key, row.seq, row.len, false, wrong);
+        } else {
+            self.matched(best, row, seen, true, sure, wrong);
+            self.unlink(best);
+        }
+    }
+
+    /// A datagram of the same length and IP identification whose bytes changed on the way.
+    fn damaged_copy(&self, row: &Row, seen: &Seen) -> u32 {
+        let mut found = NONE;
+        self.walk(seen, |id, node| {
+            let same = node.kind == row.kind && node.len == row.len && node.ip_id == row.ip_id && row.ip_id != 0;
+            let broken = row.l4_checksum == Checksum::Wrong || node.checksum == Checksum::Wrong;
+            if same && broken && self.near(node, row, seen.point) {
+                found = id;
+            }
+            found != NONE
+        });
+        found
+    }
+
+    /// Matches payload by range: exactly the same segment, else segments cut from or merged into one another, else any overlap.
+    #[inline(never)]
+    fn find_range(&mut self, row: &Row, seen: &Seen, key: u64, wrong: bool) {
+        let mut exact = NONE;
+        self.walk(seen, |id, node| {
+            if node.key == key && node.len == row.len && node.ip_id == row.ip_id && self.near(node, row, seen.point) {
+                exact = id;
+            }
+            exact != NONE
+        });
+        if exact != NONE {
+            self.matched(exact, row, seen, true, true, wrong);
+            self.unlink(exact);
+            return;
+        }
+        let mut pieces = vec![(row.seq, row.seq.wrapping_add(row.len))];
+        let mut touched = false;
+        for strict in [true, false] {
+            if pieces.is_empty() {
+                break;
+            }
+            let mut candidates: Vec<u32> = Vec::new();
+            self.walk(seen, |id, node| {
+                if node.data && self.near(node, row, seen.point) && (!strict || kin(node, row)) && pieces.iter().any(|piece| overlaps(node, *piece)) {
+                    candidates.push(id);
+                }
+                false
+            });
+            for id in candidates {
+                touched |= self.take_overlap(id, row, seen, &mut pieces, touched, wrong);
+            }
+        }
+        for (start, end) in pieces {
+            self.wait(row, seen, key, start, end.wrapping_sub(start), touched, wrong);
+        }
+    }
+
+    /// Cuts what node and pieces share out of both. Returns whether they shared anything.
+    fn take_overlap(
+        &mut self,
+        id: u32,
+        row: &Row,
+        seen: &Seen,
+        pieces: &mut Vec<(u32, u32)>,
+        touched: bool,
+        wrong: bool,
+    ) -> bool {
+        let node = self.nodes[id as usize];
+        let (low, high) = (node.seq, node.seq.wrapping_add(node.len));
+        let mut left = vec![(low, high)];
+        let mut any = false;
+        let mut rest = Vec::with_capacity(pieces.len() + 1);
+        for &(start, end) in pieces.iter() {
+            let (cut_start, cut_end) = (seq::later(start, low), seq::earlier(end, high));
+            if !seq::before(cut_start, cut_end) {
+                rest.push((start, end));
+                continue;
+            }
+            any = true;
+            rest.extend([(start, cut_start), (cut_end, end)].into_iter().filter(|part| part.0 != part.1));
+            left = left
+                .into_iter()
+                .flat_map(|(from, to)| [(from, seq::earlier(to, cut_start)), (seq::later(from, cut_end), to)])
+                .filter(|part| seq::before(part.0, part.1))
+                .collect();
+        }
+        if !any {
+            return false;
+        }
+        *pieces = rest;
+        let exact = node.seq == row.seq && node.len == row.len && !node.touched && !touched;
+        self.matched(id, row, seen, exact, false, wrong);
+        if touched {
+            // The row had been counted with its first piece.
+            let own = &mut self.tracks[seen.slot as usize][seen.direction][seen.point];
+            own.matched -= 1;
+            self.tally.matched[seen.point] -= 1;
+        }
+        if let Some((&(start, end), more)) = left.split_first() {
+            let kept = &mut self.nodes[id as usize];
+            kept.seq = start;
+            kept.len = end.wrapping_sub(start);
+            kept.touched = true;
+            for &(start, end) in more {
+                self.insert_after(id, Node { seq: start, len: end.wrapping_sub(start), touched: true, ..node });
+            }
+        } else {
+            self.unlink(id);
+        }
+        true
+    }
+
+    /// Facts of a match. The node is not unlinked here.
+    #[inline]
+    fn matched(&mut self, id: u32, row: &Row, seen: &Seen, exact: bool, sure: bool, wrong: bool) {
+        let node = self.nodes[id as usize];
+        let tracks = &mut self.tracks[seen.slot as usize][seen.direction];
+        let facts = &mut self.facts[seen.slot as usize];
+        let other_point = 1 - seen.point;
+        let own = &mut tracks[seen.point];
+        own.matched += 1;
+        self.tally.matched[seen.point] += 1;
+        let own_behind = seen.order < own.matched_order;
+        own.matched_order = own.matched_order.max(seen.order);
+        let other = &mut tracks[other_point];
+        other.cursor = node.next;
+        if !node.touched {
+            other.matched += 1;
+            self.tally.matched[other_point] += 1;
+        }
+        let behind = node.order < other.matched_order;
+        other.matched_order = other.matched_order.max(node.order);
+        let (time_a, time_b) = if seen.point == 0 { (row.time, node.time) } else { (node.time, row.time) };
+        if exact && sure {
+            let difference = time_b.saturating_sub(time_a);
+            self.delays.add(seen.direction, time_a, difference);
+            if behind != own_behind {
+                let event = event(facts.serial, row, seen, node.frame, 0, 0);
+                self.events.push(EventKind::Reordered, event);
+            }
+        }
+
+        // Which of the two passed first, and which last, is a matter of the direction, not of the order of reading.
+        let entry = seen.direction;
+        let (entry_class, exit_class) =
+            if seen.point == entry { (seen.class, node.class) } else { (node.class, seen.class) };
+        if entry_class.repeats() {
+            self.repeated(&node, row, seen, entry_class, exit_class);
+        }
+        if row.kind == Kind::IcmpError || (row.kind == Kind::Tcp && row.is(tcp_flags::RST)) {
+            crossed(facts, row, seen, &node);
+        } else if !facts.resets.is_empty() {
+            settle_offender(facts, seen.point, row.frame, Fate::Crossed);
+            settle_offender(facts, other_point, node.frame, Fate::Crossed);
+        }
+        if exact {
+            if wrong || (node.checksum == Checksum::Wrong && node.ip_len <= ETHERNET_MTU) {
+                self.wrong_checksum(&node, row, seen, wrong);
+            } else if node.sum != row.sum && node.sum != 0 && row.sum != 0 {
+                let event = event(facts.serial, row, seen, node.frame, u64::from(row.len), 0);
+                self.events.push(EventKind::PayloadDiffers, event);
+            }
+            if node.tos != row.tos {
+                let (tos_a, tos_b) = if seen.point == 0 { (row.tos, node.tos) } else { (node.tos, row.tos) };
+                let event = event(facts.serial, row, seen, node.frame, u64::from(tos_a), u64::from(tos_b));
+                self.events.push(EventKind::TosDiffers, event);
+            }
+        }
+    }
+
+    /// A retransmission that was seen at both points: had its original crossed?
+    #[cold]
+    fn repeated(&mut self, node: &Node, row: &Row, seen: &Seen, entry_class: Class, exit_class: Class) {
+        let facts = &mut self.facts[seen.slot as usize];
+        let between = matches!(exit_class, Class::New | Class::Late);
+        let spurious = entry_class == Class::Spurious || exit_class == Class::Spurious;
+        let bytes = row.len.min(node.len).max(1);
+        let direction = seen.direction;
+        // The frame cited is the entry point's.
+        let (point, frame, other_frame, time) = if seen.point == direction {
+            (seen.point, row.frame, node.frame, row.time)
+        } else {
+            (1 - seen.point, node.frame, row.frame, node.time)
+        };
+        let event = Event {
+            time,
+            pair: facts.serial,
+            frame,
+            other_frame,
+            size: row.ip_len,
+            point: point as u8,
+            direction: direction as u8,
+            protocol: row.protocol,
+            flags: row.flags,
+            a: u64::from(bytes),
+            b: u64::from(spurious),
+        };
+        if between {
+            facts.lost_between[direction] += 1;
+            facts.lost_between_bytes[direction] += u64::from(bytes);
+            self.events.push(EventKind::LostBetween, event);
+        } else if exit_class.repeats() {
+            facts.lost_beyond[direction] += 1;
+            facts.lost_beyond_spurious[direction] += u32::from(spurious);
+            self.events.push(EventKind::LostBeyond, event);
+        }
+    }
+
+    #[cold]
+    fn wrong_checksum(&mut self, node: &Node, row: &Row, seen: &Seen, row_wrong: bool) {
+        let serial = self.facts[seen.slot as usize].serial;
+        let node_wrong = node.checksum == Checksum::Wrong;
+        // `b`: 0 wrong at both points, 1 right at the other, 2 partial at the other.
+        let other = |checksum: Checksum| if checksum == Checksum::Partial { 2 } else { 1 };
+        if row_wrong {
+            let b = if node_wrong { 0 } else { other(node.checksum) };
+            let event = event(serial, row, seen, node.frame, 4, b);
+            self.events.push(EventKind::WrongChecksum, event);
+        }
+        if node_wrong {
+            let b = if row_wrong { 0 } else { other(row.l4_checksum) };
+            let event = Event {
+                time: node.time,
+                pair: serial,
+                frame: node.frame,
+                other_frame: row.frame,
+                size: node.ip_len,
+                point: (1 - seen.point) as u8,
+                direction: seen.direction as u8,
+                protocol: row.protocol,
+                flags: node.flags,
+                a: 4,
+                b,
+            };
+            self.events.push(EventKind::WrongChecksum, event);
+        }
+    }
+
+    /// Puts a row, or the part `[seq, seq + len)` of it, on the waiting list.
+    #[inline]
+    fn wait(&mut self, row: &Row, seen: &Seen, key: u64, seq: u32, len: u32, touched: bool, wrong: bool) {
+        let data = row.kind == Kind::Tcp && row.len > 0;
+        let node = Node {
+            key: if data && touched { u64::MAX } else { key },
+            time: row.time,
+            next: NONE,
+            prev: NONE,
+            place: seen.slot << 2 | (seen.direction as u32) << 1 | seen.point as u32,
+            seq,
+            len,
+            frame: row.frame,
+            order: seen.order,
+            ip_len: row.ip_len,
+            bytes_before: seen.bytes_before,
+            before: seen.before,
+            idle: seen.idle,
+            ip_id: row.ip_id,
+            sum: row.sum,
+            kind: row.kind,
+            class: seen.class,
+            flags: row.flags,
+            tos: row.tos,
+            checksum: if wrong { Checksum::Wrong } else { row.l4_checksum },
+            touched,
+            data,
+            live: true,
+        };
+        let id = self.allocate(node);
+        let track = &mut self.tracks[seen.slot as usize][seen.direction][seen.point];
+        let tail = track.pending.1;
+        self.nodes[id as usize].prev = tail;
+        track.pending.1 = id;
+        if tail == NONE {
+            track.pending.0 = id;
+        } else {
+            self.nodes[tail as usize].next = id;
+        }
+        if track.cursor == NONE {
+            track.cursor = id;
+        }
+        self.waiting += 1;
+    }
+
+    #[inline]
+    fn allocate(&mut self, node: Node) -> u32 {
+        if let Some(id) = self.free_node {
+            let next = self.nodes[id as usize].next;
+            self.free_node = (next != NONE).then_some(next);
+            self.nodes[id as usize] = node;
+            id
+        } else {
+            self.nodes.push(node);
+            (self.nodes.len() - 1) as u32
+        }
+    }
+
+    fn insert_after(&mut self, id: u32, node: Node) {
+        let next = self.nodes[id as usize].next;
+        let new = self.allocate(Node { prev: id, next, key: u64::MAX, ..node });
+        self.nodes[id as usize].next = new;
+        if next == NONE {
+            let track = &mut self.tracks[(node.place >> 2) as usize][(node.place >> 1 & 1) as usize][(node.place & 1) as usize];
+            track.pending.1 = new;
+        } else {
+            self.nodes[next as usize].prev = new;
+        }
+        self.waiting += 1;
+    }
+
+    #[inline]
+    fn unlink(&mut self, id: u32) {
+        let node = self.nodes[id as usize];
+        let track = &mut self.tracks[(node.place >> 2) as usize][(node.place >> 1 & 1) as usize][(node.place & 1) as usize];
+        if track.cursor == id {
+            track.cursor = node.next;
+        }
+        if node.prev == NONE {
+            track.pending.0 = node.next;
+        } else {
+            self.nodes[node.prev as usize].next = node.next;
+        }
+        if node.next == NONE {
+            track.pending.1 = node.prev;
+        } else {
+            self.nodes[node.next as usize].prev = node.prev;
+        }
+        let free = &mut self.nodes[id as usize];
+        free.live = false;
+        free.next = self.free_node.unwrap_or(NONE);
+        self.free_node = Some(id);
+        self.waiting -= 1;
+    }
+
+    /// Concludes what has waited long enough.
+    #[cold]
+    #[inline(never)]
+    fn sweep(&mut self, now: i64, overlap: &Overlap) {
+        let mut wait = WAIT;
+        loop {
+            for id in 0..self.nodes.len() as u32 {
+                let node = &self.nodes[id as usize];
+                let mapped = self.on_a(node.place & 1, node.time);
+                // A clock that jumped back leaves nodes in the future: they have waited as well.
+                if node.live && (now.saturating_sub(mapped)).abs() >= wait {
+                    self.hurried += u64::from(wait < WAIT);
+                    self.conclude(id, overlap);
+                }
+            }
+            if self.waiting < MAX_WAITING * 3 / 4 || wait == 0 {
+                break;
+            }
+            wait = if wait > MILLISECOND { wait / 4 } else { 0 };
+        }
+        self.next_sweep = Some(now.saturating_add(WAIT / 2));
+    }
+
+    /// The end of both captures: nothing more will come.
+    pub fn finish(&mut self, overlap: &Overlap) {
+        for id in 0..self.nodes.len() as u32 {
+            if self.nodes[id as usize].live {
+                self.conclude(id, overlap);
+            }
+        }
+    }
+
+    /// No copy came: the node is unmatched.
+    #[cold]
+    #[inline(never)]
+    fn conclude(&mut self, id: u32, overlap: &Overlap) {
+        let node = self.nodes[id as usize];
+        self.unlink(id);
+        let (slot, direction, point) =
+            ((node.place >> 2) as usize, (node.place >> 1 & 1) as usize, (node.place & 1) as usize);
+        let other = &self.tracks[slot][direction][1 - point];
+        let (other_acked, other_has_ack, matched_order) =
+            (other.acked, other.has(state::ACK), self.tracks[slot][direction][point].matched_order);
+        let covered = overlap.covers(1 - point, self.on_a(node.place & 1, node.time));
+        let facts = &mut self.facts[slot];
+        if !covered {
+            facts.more_mut(direction, point).edge += 1;
+            return;
+        }
+        if node.touched && node.len == 0 {
+            return;
+        }
+        settle_offender(facts, point, node.frame, Fate::Unmatched);
+        if node.kind == Kind::IcmpError {
+            if let Some(seen) = facts.icmp.iter_mut().find(|seen| seen.at.frame == node.frame && seen.point as usize == point) {
+                seen.fate = Fate::Unmatched;
+            }
+        } else if node.kind == Kind::Tcp
+            && node.flags & tcp_flags::RST != 0
+            && let Some(reset) = facts.resets.iter_mut().find(|reset| reset.at.frame == node.frame && reset.point as usize == point)
+        {
+            reset.fate = Fate::Unmatched;
+        }
+        let end = node.seq.wrapping_add(node.len);
+        let missed_there = node.data
+            && other_has_ack
+            && facts.more[direction][1 - point].as_deref().is_some_and(|more| {
+                more.missed.iter().any(|&(low, high)| !seq::before(node.seq, low) && !seq::after(end, high))
+            })
+            && !seq::after(end, other_acked);
+        let serial = facts.serial;
+        let more = facts.more_mut(direction, point);
+        more.unmatched += 1;
+        if missed_there {
+            more.acked_unmatched += 1;
+        }
+        extend_run(more, &node, matched_order);
+        self.tally.unmatched[direction][point][node.kind as usize] += 1;
+        self.tally.unmatched_sizes[direction][point][size_class(node.ip_len)] += 1;
+        self.events.push(
+            EventKind::Unmatched,
+            Event {
+                time: node.time,
+                pair: serial,
+                frame: node.frame,
+                other_frame: u32::from(missed_there),
+                size: node.ip_len,
+                point: point as u8,
+                direction: direction as u8,
+                protocol: protocol_of(node.kind),
+                flags: node.flags,
+                a: u64::from(node.order),
+                b: node.bytes_before,
+            },
+        );
+        if node.checksum == Checksum::Wrong {
+            self.events.push(
+                EventKind::WrongChecksum,
+                Event {
+                    time: node.time,
+                    pair: serial,
+                    frame: node.frame,
+                    other_frame: 0,
+                    size: node.ip_len,
+                    point: point as u8,
+                    direction: direction as u8,
+                    protocol: protocol_of(node.kind),
+                    flags: node.flags,
+                    a: 4,
+                    b: 3,
+                },
+            );
+        }
+    }
+}
+
+/// Filler for the empty case of `split_first`, which the merge has excluded.
+const EMPTY_ROW: Row = Row {
+    time: 0,
+    head: 0,
+    l2: 0,
+    frame: 0,
+    flow: 0,
+    seq: 0,
+    ack: 0,
+    len: 0,
+    wirelen: 0,
+    ip_len: 0,
+    detail: 0,
+    sum: 0,
+    ip_id: 0,
+    window: 0,
+    bits: 0,
+    flags: 0,
+    ttl: 0,
+    tos: 0,
+    kind: Kind::Ip,
+    l3_checksum: Checksum::Absent,
+    l4_checksum: Checksum::Absent,
+    protocol: 0,
+    reserved: 0,
+};
+
+/// What makes a packet the same at both points whatever NAT does: payload ranges for TCP data, flags and numbers for
+/// other segments, the digest and length of the payload for the rest.
+#[inline]
+fn content_key(row: &Row) -> u64 {
+    match row.kind {
+        Kind::Tcp if row.len > 0 => u64::from(row.seq) << 8 | 1,
+        Kind::Tcp => mix(u64::from(row.seq) << 32 | u64::from(row.ack), 0x9e37_79b9_7f4a_7c15 ^ u64::from(row.flags) << 3),
+        Kind::IcmpEcho => mix(row.head ^ u64::from(row.seq & 0xffff) << 20, u64::from(row.window) << 8 | 3),
+        Kind::Fragment => mix(u64::from(row.ack) << 32 | u64::from(row.seq), 0xa076_1d64_78bd_642f),
+        _ => row.head ^ (row.kind as u64) << 56,
+    }
+}
+
+/// Whether a node may be a piece of the row or the other way round: the ids that segmentation offload counts up.
+fn kin(node: &Node, row: &Row) -> bool {
+    /// Most segments in a superframe (64 KiB at the smallest usual MSS), and so most ids that it takes.
+    const MOST_SEGMENTS: u16 = 128;
+    let (ahead, behind) = (row.ip_id.wrapping_sub(node.ip_id), node.ip_id.wrapping_sub(row.ip_id));
+    ahead <= MOST_SEGMENTS && node.len >= row.len || behind <= MOST_SEGMENTS && row.len >= node.len
+}
+
+/// Whether the payload sums agree, as far as both packets were captured whole. TCP is matched by its numbers alone, so
+/// that changed payload shows as such.
+fn same_sum(node: &Node, row: &Row) -> bool {
+    row.kind == Kind::Tcp || node.sum == row.sum || node.sum == 0 || row.sum == 0
+}
+
+fn overlaps(node: &Node, piece: (u32, u32)) -> bool {
+    seq::before(node.seq, piece.1) && seq::before(piece.0, node.seq.wrapping_add(node.len))
+}
+
+fn protocol_of(kind: Kind) -> u8 {
+    match kind {
+        Kind::Tcp => 6,
+        Kind::Udp => 17,
+        Kind::IcmpEcho | Kind::IcmpError | Kind::IcmpOther => 1,
+        _ => 0,
+    }
+}
+
+fn event(serial: u32, row: &Row, seen: &Seen, other_frame: u32, a: u64, b: u64) -> Event {
+    Event {
+        time: row.time,
+        pair: serial,
+        frame: row.frame,
+        other_frame,
+        size: row.ip_len,
+        point: seen.point as u8,
+        direction: seen.direction as u8,
+        protocol: row.protocol,
+        flags: row.flags,
+        a,
+        b,
+    }
+}
+
+/// Adds an unmatched packet to the run that it continues, or starts a new one.
+fn extend_run(more: &mut TrackMore, node: &Node, matched_order: u32) {
+    let stamp = Stamp { time: node.time, frame: node.frame };
+    let run = &mut more.run;
+    if run.count > 0 && (matched_order < run.first_order || matched_order == 0) {
+        if node.frame != run.last.frame {
+            run.count += 1;
+        }
+        run.last = stamp;
+        run.largest = run.largest.max(node.ip_len);
+        run.smallest = run.smallest.min(node.ip_len);
+        return;
+    }
+    if run.count > more.longest.count {
+        more.longest = *run;
+    }
+    more.run = Run {
+        count: 1,
+        first: stamp,
+        last: stamp,
+        before: node.before,
+        idle: node.idle,
+        first_order: node.order,
+        largest: node.ip_len,
+        smallest: node.ip_len,
+    };
+}
+
+#[cold]
+fn note_gap(facts: &mut PairFacts, direction: usize, point: usize, own: &Track, row: &Row) {
+    let gaps = &mut facts.more_mut(direction, point).gaps;
+    let gap = (own.last().unwrap_or_default(), Stamp { time: row.time, frame: row.frame });
+    let length = |gap: &(Stamp, Stamp)| gap.1.time - gap.0.time;
+    if gaps.len() == MAX_GAPS {
+        let shortest = (0..MAX_GAPS).min_by_key(|&index| length(&gaps[index])).unwrap_or(0);
+        if length(&gaps[shortest]) >= length(&gap) {
+            return;
+        }
+        gaps.remove(shortest);
+    }
+    gaps.push(gap);
+}
+
+#[cold]
+fn note_reset(facts: &mut PairFacts, row: &Row, own: &Track, reverse: &Track, seen: &Seen) {
+    facts.reset_count += 1;
+    let (point, direction) = (Point::BOTH[seen.point], Direction::BOTH[seen.direction]);
+    // The copy of a reset already known from the other point is found by the matcher.
+    if facts.resets.len() >= MAX_RESETS {
+        return;
+    }
+    facts.resets.push(Reset {
+        point,
+        direction,
+        at: Stamp { time: row.time, frame: row.frame },
+        copy: None,
+        fate: Fate::Open,
+        ttl: row.ttl,
+        usual_ttl: own.ttl * u8::from(own.packets > 0),
+        ip_id: row.ip_id,
+        window: row.window,
+        flags: row.flags,
+        partial: row.l4_checksum == Checksum::Partial,
+        seq: row.seq,
+        ack: row.ack,
+        expected: own.has(state::SEQ).then_some(own.next),
+        own_state: own.state,
+        other_state: reverse.state,
+        own_outstanding: outstanding(own),
+        other_outstanding: outstanding(reverse),
+        offender: reverse.last().unwrap_or_default(),
+        offender_fate: Fate::Open,
+        idle: seen.idle,
+        after: [0; 2],
+        data_after: 0,
+        answered: Stamp::default(),
+    });
+}
+
+/// Bytes seen here and not acknowledged here.
+fn outstanding(track: &Track) -> u32 {
+    if track.has(state::SEQ) && track.has(state::ACK) { seq::distance(track.next, track.acked).max(0) as u32 } else { 0 }
+}
+
+#[cold]
+fn after_reset(facts: &mut PairFacts, row: &Row, direction: usize, point: usize) {
+    for reset in facts.resets.iter_mut().filter(|reset| reset.point as usize == point) {
+        reset.after[direction] = reset.after[direction].saturating_add(1);
+        if direction == reset.direction as usize {
+            if row.len > 0 && !seq::before(row.seq, reset.seq) {
+                reset.data_after += 1;
+            }
+        } else if reset.answered.frame == 0 {
+            reset.answered = Stamp { time: row.time, frame: row.frame };
+        }
+    }
+}
+
+/// Notes what became of a packet that a reset answered.
+fn settle_offender(facts: &mut PairFacts, point: usize, frame: u32, fate: Fate) {
+    for reset in &mut facts.resets {
+        if reset.point as usize == point && reset.offender.frame == frame {
+            reset.offender_fate = fate;
+        }
+    }
+}
+
+/// A reset or an ICMP error was found at both points: one entry stays, the one of the point that it passed first.
+#[cold]
+fn crossed(facts: &mut PairFacts, row: &Row, seen: &Seen, node: &Node) {
+    let entry = seen.direction;
+    let (first, second) = if seen.point == entry {
+        ((seen.point, row.frame, row.time), (1 - seen.point, node.frame, node.time))
+    } else {
+        ((1 - seen.point, node.frame, node.time), (seen.point, row.frame, row.time))
+    };
+    if row.kind == Kind::IcmpError {
+        facts.icmp.retain(|error| !(error.at.frame == second.1 && error.point as usize == second.0));
+        if let Some(error) = facts.icmp.iter_mut().find(|error| error.at.frame == first.1 && error.point as usize == first.0) {
+            error.fate = Fate::Crossed;
+        }
+        return;
+    }
+    let copy = facts.resets.iter().find(|reset| reset.at.frame == second.1 && reset.point as usize == second.0).copied();
+    let Some(index) = facts.resets.iter().position(|reset| reset.at.frame == first.1 && reset.point as usize == first.0)
+    else {
+        return;
+    };
+    facts.resets[index].fate = Fate::Crossed;
+    facts.resets[index].copy = Some(Stamp { time: second.2, frame: second.1 });
+    if copy.is_some() {
+        facts.reset_count -= 1;
+        facts.resets.retain(|reset| !(reset.at.frame == second.1 && reset.point as usize == second.0));
+    }
+}
+
+#[cold]
+fn note_icmp(
+    facts: &mut PairFacts,
+    row: &Row,
+    error: &crate::packet::detail::IcmpError,
+    direction: usize,
+    point: usize,
+) {
+    facts.icmp_count += 1;
+    if facts.icmp.len() >= MAX_ICMP {
+        return;
+    }
+    facts.icmp.push(IcmpSeen {
+        point: Point::BOTH[point],
+        direction: Direction::BOTH[direction],
+        at: Stamp { time: row.time, frame: row.frame },
+        fate: Fate::Open,
+        reporter: error.reporter,
+        kind: (error.icmp_type, error.code),
+        mtu: error.mtu,
+        ttl: row.ttl,
+        v6: row.has(bits::V6),
+        quoted_len: error.quoted_len,
+        larger_after: 0,
+        last_larger: Stamp::default(),
+    });
+}
+
+/// Counts packets above the announced MTU after an ICMP error announced it.
+#[cold]
+fn note_larger(facts: &mut PairFacts, row: &Row, direction: usize, point: usize) {
+    for error in &mut facts.icmp {
+        if error.mtu > 0
+            && error.direction as usize != direction
+            && error.point as usize == point
+            && row.ip_len > error.mtu
+            && row.has(bits::DONT_FRAGMENT)
+        {
+            error.larger_after += 1;
+            error.last_larger = Stamp { time: row.time, frame: row.frame };
+        }
+    }
+}
+
+/// Keeps the largest segment that was acknowledged: one outstanding segment at a time is followed until its ACK comes.
+#[inline]
+fn note_largest(facts: &mut PairFacts, own: &Track, row: &Row, direction: usize) {
+    if row.ip_len <= facts.largest_acked[direction] || row.ip_len > ETHERNET_MTU {
+        return;
+    }
+    let end = row.seq.wrapping_add(row.len);
+    let more = facts.more_mut(direction, 1);
+    if let Some((size, edge)) = more.probe {
+        if own.has(state::ACK) && !seq::after(edge, own.acked) {
+            more.probe = None;
+            facts.largest_acked[direction] = facts.largest_acked[direction].max(size);
+        }
+    } else {
+        more.probe = Some((row.ip_len, end));
+    }
+}
+
+#[cold]
+fn note_options(
+    facts: &mut PairFacts,
+    row: &Row,
+    options: &crate::packet::detail::TcpOptions,
+    own: &mut Track,
+    reverse: &Track,
+    direction: usize,
+    point: usize,
+) {
+    if row.is(tcp_flags::SYN) {
+        if let Some(shift) = options.window_scale {
+            own.wscale = shift.min(14);
+            own.state |= state::WSCALE;
+        }
+        let syn = &mut facts.syn.get_or_insert_default()[direction][point];
+        if !syn.seen {
+            syn.seen = true;
+            syn.mss = options.mss;
+            syn.window_scale = options.window_scale;
+            syn.sack_permitted = options.sack_permitted;
+            syn.timestamps = options.timestamps;
+            syn.first = Stamp { time: row.time, frame: row.frame };
+            syn.isn = row.seq;
+        }
+        syn.times = syn.times.saturating_add(1);
+    } else if options.sack_blocks > 0 {
+        // D-SACK (RFC 2883): the first block lies below the ACK point, or inside the second block.
+        let (left, right) = options.sack[0];
+        let below = !seq::after(right, row.ack);
+        let inside = options.sack_blocks > 1
+            && !seq::before(left, options.sack[1].0)
+            && !seq::after(right, options.sack[1].1);
+        if (below || inside) && reverse.has(state::SEQ) {
+            facts.more_mut(1 - direction, point).spurious += 1;
+            facts.lost_beyond_spurious[1 - direction] += u32::from(point == 1);
+        }
+    }
+}

@@ -1,0 +1,650 @@
+//! Which flow at B is which flow at A, without being told the NAT.
+//!
+//! A packet's content survives NAT: TCP's sequence numbers, a datagram's payload. The packets of flows that have no
+//! partner offer their content under keys; whoever finds the other point's offer is paired. TCP content is unique by
+//! itself. Datagrams repeat (DNS, keep-alives), so their keys name as much of the endpoints as the hypothesis leaves
+//! alone: both ends (bridge, route), one end and the other's port (source or destination NAT), one end, the ports alone.
+//! A key that two flows of one point offer proves nothing and is struck out.
+//!
+//! Packets of unpaired flows are held for a while, so that the first ones are matched too. What stays alone becomes a
+//! one-sided pair, whose later packets go on offering themselves: the other capture may merely have started later.
+
+use super::SHARDS;
+use super::matching::{Shard, WAIT};
+use crate::flow::ingest::Ingest;
+use crate::flow::table::{UNPAIRED, mix};
+use crate::packet::row::{bits, tcp_flags};
+use crate::packet::{Detail, Endpoint, Kind, Row};
+use crate::point::Point;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// Most packets held for unpaired flows at one point.
+const MAX_HELD: usize = 128 * 1024;
+/// Most keys in one generation of offers.
+const MAX_OFFERS: usize = 256 * 1024;
+/// Most bytes of payload that two datagrams must share to be paired by content and ports alone.
+const DISTINCTIVE: u32 = 16;
+
+/// Passes a key that is already a hash.
+#[derive(Clone, Copy, Debug, Default)]
+struct Identity(u64);
+
+impl Hasher for Identity {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, _: &[u8]) {}
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
+/// Who offered a key.
+#[derive(Clone, Copy, Debug)]
+struct Offer {
+    flow: u32,
+    /// The flow's fingerprint, in case its place was taken by another.
+    fingerprint: u64,
+    time: i64,
+    /// Whether the packet's source was the high endpoint of the flow's key.
+    from_high: bool,
+}
+
+type Offers = HashMap<u64, Option<Offer>, BuildHasherDefault<Identity>>;
+
+/// Two generations of offers: when the younger is full or old, the elder goes.
+#[derive(Debug, Default)]
+struct Index {
+    young: Offers,
+    old: Offers,
+    since: Option<i64>,
+}
+
+impl Index {
+    fn find(&self, key: u64) -> Option<Offer> {
+        match self.young.get(&key) {
+            Some(offer) => *offer,
+            None => self.old.get(&key).copied().flatten(),
+        }
+    }
+
+    fn offer(&mut self, key: u64, offer: Offer, lifetime: i64) {
+        let since = *self.since.get_or_insert(offer.time);
+        if self.young.len() >= MAX_OFFERS || offer.time.saturating_sub(since) > lifetime {
+            self.old = std::mem::take(&mut self.young);
+            self.since = Some(offer.time);
+        }
+        self.young
+            .entry(key)
+            .and_modify(|known| {
+                if let Some(earlier) = known {
+                    if earlier.flow == offer.flow && earlier.fingerprint == offer.fingerprint {
+                        earlier.time = offer.time;
+                    } else if offer.time.saturating_sub(earlier.time) > WAIT {
+                        *earlier = offer;
+                    } else {
+                        *known = None;
+                    }
+                }
+            })
+            .or_insert(Some(offer));
+    }
+}
+
+/// A packet of an unpaired flow.
+#[derive(Debug)]
+struct Held {
+    row: Row,
+    detail: Option<Box<Detail>>,
+    /// The next one of the flow, `u32::MAX` for none.
+    next: u32,
+    taken: bool,
+}
+
+/// Packets held at one point, oldest first; numbered from `base`.
+#[derive(Debug, Default)]
+struct Hold {
+    rows: VecDeque<Held>,
+    base: u32,
+}
+
+/// A flow's two places.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Members {
+    /// Flow at A.
+    pub a: Option<u32>,
+    /// Flow at B.
+    pub b: Option<u32>,
+    /// Serial number, as in the facts.
+    pub serial: u32,
+    /// Serial number of the pair that held the same inner flow before its mapping changed.
+    pub successor_of: Option<u32>,
+    /// Whether the inside endpoint is the high one of the key, by point.
+    pub inside_is_high: [bool; 2],
+    /// Whether the place is in use.
+    pub live: bool,
+}
+
+/// The pairing of all flows.
+#[derive(Debug, Default)]
+pub struct Pairing {
+    hold: [Hold; 2],
+    index: [Index; 2],
+    /// By pair number (slot * SHARDS + shard).
+    pub members: Vec<Members>,
+    free: [Vec<u32>; SHARDS],
+    next_serial: u32,
+    /// Votes for an address being inside (positive) or outside.
+    inside: BTreeMap<u128, i32>,
+    /// Flows that were paired.
+    pub paired: u64,
+}
+
+impl Pairing {
+    /// Pairs what can be paired in this window and hands every row that is no longer waiting to its shard.
+    /// `offset` is B's clock minus A's; `horizon` the time up to which both captures are read, on A's clock.
+    pub fn run(&mut self, points: &mut [Ingest; 2], shards: &mut [Shard], offset: i64, horizon: i64) {
+        let loose = [std::mem::take(&mut points[0].batch.loose), std::mem::take(&mut points[1].batch.loose)];
+        let (mut a, mut b) = (loose[0].as_slice(), loose[1].as_slice());
+        loop {
+            let take_a = match (a.first(), b.first()) {
+                (Some(first_a), Some(first_b)) => first_a.row.time <= first_b.row.time.saturating_sub(offset),
+                (Some(_), None) => true,
+                (None, Some(_)) => false,
+                (None, None) => break,
+            };
+            let (point, rest) = if take_a { (0, &mut a) } else { (1, &mut b) };
+            if let Some((first, others)) = rest.split_first() {
+                *rest = others;
+                self.take(point, first.row, first.mark, points, shards, offset);
+            }
+        }
+        self.rebind(&loose, points, shards, offset);
+        for (point, mut list) in loose.into_iter().enumerate() {
+            list.clear();
+            points[point].batch.loose = list;
+        }
+        for point in 0..2 {
+            let mapped = if point == 0 { horizon } else { horizon.saturating_add(offset) };
+            self.release(point, mapped.saturating_sub(WAIT), points, shards);
+        }
+    }
+
+    /// The end of both captures: what is still held stands alone.
+    pub fn finish(&mut self, points: &mut [Ingest; 2], shards: &mut [Shard]) {
+        for point in 0..2 {
+            self.release(point, i64::MAX, points, shards);
+        }
+    }
+
+    fn take(
+        &mut self,
+        point: usize,
+        row: Row,
+        mark: u32,
+        points: &mut [Ingest; 2],
+        shards: &mut [Shard],
+        offset: i64,
+    ) {
+        let flow = &points[point].table.flows[row.flow as usize];
+        if flow.pair != UNPAIRED && self.members[(flow.pair >> 1) as usize].both() {
+            let pair = flow.pair;
+            points[point].batch.deliver(row, pair, Some(mark));
+            return;
+        }
+        if let Some((other, other_from_high)) = self.partner(point, &row, points, offset) {
+            self.join(point, &row, other, other_from_high, points, shards, offset);
+            let pair = points[point].table.flows[row.flow as usize].pair;
+            points[point].batch.deliver(row, pair, Some(mark));
+            return;
+        }
+        if points[point].table.flows[row.flow as usize].pair == UNPAIRED {
+            self.hold(point, row, points);
+        } else {
+            let pair = points[point].table.flows[row.flow as usize].pair;
+            points[point].batch.deliver(row, pair, None);
+        }
+    }
+
+    /// Offers a row's keys; returns the other point's flow that offered one of them, and whether that flow's packet had
+    /// its key's high endpoint as source.
+    fn partner(&mut self, point: usize, row: &Row, points: &[Ingest; 2], offset: i64) -> Option<(u32, bool)> {
+        let table = &points[point].table;
+        let flow = &table.flows[row.flow as usize];
+        let from_high = row.has(bits::FROM_HIGH);
+        let (source, destination) =
+            if from_high { (flow.key.high, flow.key.low) } else { (flow.key.low, flow.key.high) };
+        let mut keys = [0_u64; 6];
+        let count = offer_keys(row, source, destination, &mut keys);
+        let time = if point == 0 { row.time } else { row.time.saturating_sub(offset) };
+        let other = &points[1 - point].table;
+        let mut found = None;
+        for &key in &keys[..count] {
+            if let Some(offer) = self.index[1 - point].find(key)
+                && let Some(candidate) = other.flows.get(offer.flow as usize)
+                && candidate.live
+                && candidate.fingerprint == offer.fingerprint
+                && (candidate.pair == UNPAIRED || !self.members[(candidate.pair >> 1) as usize].both())
+                && offer.time.abs_diff(time) <= WAIT as u64
+                && candidate.key.protocol == flow.key.protocol
+            {
+                found = Some((offer.flow, offer.from_high));
+                break;
+            }
+        }
+        if found.is_some() {
+            return found;
+        }
+        let offer = Offer { flow: row.flow, fingerprint: flow.fingerprint, time, from_high };
+        for &key in &keys[..count] {
+            self.index[point].offer(key, offer, 2 * WAIT);
+        }
+        None
+    }
+
+    /// Makes two flows one pair.
+    fn join(
+        &mut self,
+        point: usize,
+        row: &Row,
+        other_flow: u32,
+        other_from_high: bool,
+        points: &mut [Ingest; 2],
+        shards: &mut [Shard],
+        offset: i64,
+    ) {
+        self.paired += 1;
+        let mut flows = [0_u32; 2];
+        flows[point] = row.flow;
+        flows[1 - point] = other_flow;
+        let mut from_high = [false; 2];
+        from_high[point] = row.has(bits::FROM_HIGH);
+        from_high[1 - point] = other_from_high;
+        let outbound = self.outbound(point, row, &flows, &from_high, points, offset);
+        // An outbound packet comes from the inside endpoint.
+        let inside_is_high = [from_high[0] == outbound, from_high[1] == outbound];
+        let solo = [0, 1].map(|side| {
+            let pair = points[side].table.flows[flows[side] as usize].pair;
+            (pair != UNPAIRED).then_some(pair)
+        });
+        // A one-sided pair grows its other side; of two, A's stays and B's ends where it is.
+        let pair = match solo {
+            [Some(pair), _] | [None, Some(pair)] => pair >> 1,
+            [None, None] => self.open(row.protocol, shards),
+        };
+        let side = if solo[0].is_some() { 0 } else { 1 };
+        if let Some(known) = solo[side]
+            && (known & 1 == 1) != inside_is_high[side]
+        {
+            shards[pair as usize % SHARDS].flip(pair / SHARDS as u32);
+        }
+        let members = &mut self.members[pair as usize];
+        members.a = Some(flows[0]);
+        members.b = Some(flows[1]);
+        members.inside_is_high = inside_is_high;
+        if let [Some(_), Some(other)] = solo {
+            let orphan = &mut self.members[(other >> 1) as usize];
+            orphan.b = None;
+        }
+        for side in 0..2 {
+            let reference = pair << 1 | u32::from(inside_is_high[side]);
+            points[side].table.set_pair(flows[side], reference);
+            let key = &points[side].table.flows[flows[side] as usize].key;
+            let (inside, outside) = if inside_is_high[side] { (key.high, key.low) } else { (key.low, key.high) };
+            if side == 0 {
+                *self.inside.entry(inside.address).or_default() += 1;
+            }
+            *self.inside.entry(outside.address).or_default() -= 1;
+            self.replay(side, flows[side], points);
+        }
+    }
+
+    /// Whether the packet that paired two flows is outbound. The TTL tells on routed paths, the endpoint that changed on
+    /// NAT; on a bridge the addresses already known, then which point saw it first.
+    fn outbound(
+        &self,
+        point: usize,
+        row: &Row,
+        flows: &[u32; 2],
+        from_high: &[bool; 2],
+        points: &[Ingest; 2],
+        offset: i64,
+    ) -> bool {
+        let ends = [0, 1].map(|side| {
+            let key = &points[side].table.flows[flows[side] as usize].key;
+            if from_high[side] { (key.high, key.low) } else { (key.low, key.high) }
+        });
+        let (source_changed, destination_changed) = (ends[0].0 != ends[1].0, ends[0].1 != ends[1].1);
+        if source_changed != destination_changed {
+            return source_changed;
+        }
+        let other = self.find_held(1 - point, flows[1 - point], row, points);
+        if let Some(other) = other {
+            let (ttl_a, ttl_b) = if point == 0 { (row.ttl, other.0) } else { (other.0, row.ttl) };
+            if ttl_a != ttl_b {
+                return ttl_a > ttl_b;
+            }
+        }
+        let votes = |end: Endpoint| self.inside.get(&end.address).copied().unwrap_or(0);
+        let (source, destination) = (votes(ends[0].0), votes(ends[0].1));
+        if source != destination {
+            return source > destination;
+        }
+        if let Some((_, time)) = other {
+            let (time_a, time_b) = if point == 0 { (row.time, time) } else { (time, row.time) };
+            let difference = time_b.saturating_sub(offset).saturating_sub(time_a);
+            if difference != 0 {
+                return difference > 0;
+            }
+        }
+        // The one who opens a connection is more often inside.
+        row.kind != Kind::Tcp || row.flags & (tcp_flags::SYN | tcp_flags::ACK) != tcp_flags::SYN | tcp_flags::ACK
+    }
+
+    /// TTL and time of the held packet with the same content as the row.
+    fn find_held(&self, point: usize, flow: u32, row: &Row, points: &[Ingest; 2]) -> Option<(u8, i64)> {
+        let mut at = points[point].table.flows[flow as usize].held.0;
+        let hold = &self.hold[point];
+        for _ in 0..256 {
+            if at == u32::MAX {
+                break;
+            }
+            let held = hold.rows.get(at.wrapping_sub(hold.base) as usize)?;
+            if held.row.kind == row.kind && held.row.head == row.head && held.row.seq == row.seq && held.row.flags == row.flags {
+                return Some((held.row.ttl, held.row.time));
+            }
+            at = held.next;
+        }
+        None
+    }
+
+    fn open(&mut self, protocol: u8, shards: &mut [Shard]) -> u32 {
+        let serial = self.next_serial;
+        self.next_serial = self.next_serial.wrapping_add(1);
+        let shard = serial as usize % SHARDS;
+        let slot = shards[shard].open(serial, protocol);
+        let pair = slot * SHARDS as u32 + shard as u32;
+        if self.members.len() <= pair as usize {
+            self.members.resize(pair as usize + 1, Members::default());
+        }
+        self.members[pair as usize] = Members { serial, live: true, ..Members::default() };
+        pair
+    }
+
+    fn hold(&mut self, point: usize, row: Row, points: &mut [Ingest; 2]) {
+        let detail = (row.detail != 0)
+            .then(|| points[point].batch.details.get(row.detail as usize - 1).cloned().map(Box::new))
+            .flatten();
+        let hold = &mut self.hold[point];
+        let id = hold.base.wrapping_add(hold.rows.len() as u32);
+        let flow = &mut points[point].table.flows[row.flow as usize];
+        if flow.held.1 == u32::MAX {
+            flow.held.0 = id;
+        } else if let Some(last) = hold.rows.get_mut(flow.held.1.wrapping_sub(hold.base) as usize) {
+            last.next = id;
+        }
+        flow.held.1 = id;
+        hold.rows.push_back(Held { row, detail, next: u32::MAX, taken: false });
+    }
+
+    /// Hands a flow's held packets to its pair.
+    fn replay(&mut self, point: usize, flow: u32, points: &mut [Ingest; 2]) {
+        let entry = &mut points[point].table.flows[flow as usize];
+        let pair = entry.pair;
+        let mut at = entry.held.0;
+        entry.held = (u32::MAX, u32::MAX);
+        let hold = &mut self.hold[point];
+        while at != u32::MAX {
+            let Some(held) = hold.rows.get_mut(at.wrapping_sub(hold.base) as usize) else { break };
+            held.taken = true;
+            let mut row = held.row;
+            row.detail = 0;
+            at = held.next;
+            let batch = &mut points[point].batch;
+            if let Some(detail) = held.detail.take() {
+                batch.details.push(*detail);
+                row.detail = batch.details.len() as u32;
+            }
+            batch.deliver(row, pair, None);
+        }
+    }
+
+    /// Gives up on packets held since before `before` (in the point's clock): their flows stand alone from now on.
+    fn release(&mut self, point: usize, before: i64, points: &mut [Ingest; 2], shards: &mut [Shard]) {
+        loop {
+            let hold = &mut self.hold[point];
+            let Some(front) = hold.rows.front() else { break };
+            if !front.taken && front.row.time >= before && hold.rows.len() <= MAX_HELD {
+                break;
+            }
+            if front.taken {
+                hold.rows.pop_front();
+                hold.base = hold.base.wrapping_add(1);
+                continue;
+            }
+            let row = front.row;
+            self.stand_alone(point, &row, points, shards);
+        }
+    }
+
+    /// Opens a one-sided pair for a flow and hands it its packets.
+    fn stand_alone(&mut self, point: usize, row: &Row, points: &mut [Ingest; 2], shards: &mut [Shard]) {
+        let flow = row.flow;
+        let key = points[point].table.flows[flow as usize].key;
+        let votes = |end: Endpoint| self.inside.get(&end.address).copied().unwrap_or(0);
+        let (low, high) = (votes(key.low), votes(key.high));
+        let opener_is_high = row.has(bits::FROM_HIGH) != (row.has(bits::REPLY) || answers(row));
+        let inside_is_high = match (low.cmp(&high), private(key.low), private(key.high)) {
+            (std::cmp::Ordering::Less, ..) => true,
+            (std::cmp::Ordering::Greater, ..) => false,
+            (_, true, false) => false,
+            (_, false, true) => true,
+            _ => opener_is_high == (point == 0),
+        };
+        let pair = self.open(row.protocol, shards);
+        let members = &mut self.members[pair as usize];
+        members.inside_is_high = [inside_is_high; 2];
+        if point == 0 {
+            members.a = Some(flow);
+        } else {
+            members.b = Some(flow);
+        }
+        // The table's slot stays unpaired, so that later packets come back here and offer themselves.
+        points[point].table.flows[flow as usize].pair = pair << 1 | u32::from(inside_is_high);
+        self.replay(point, flow, points);
+    }
+
+    /// A flow whose outer mapping changed: its packets at one point go on under the name known, at the other under a new
+    /// one. Looks for the content of the new flow's packets among this window's packets of paired flows.
+    fn rebind(
+        &mut self,
+        loose: &[Vec<crate::flow::ingest::Loose>; 2],
+        points: &mut [Ingest; 2],
+        shards: &mut [Shard],
+        offset: i64,
+    ) {
+        for point in 0..2 {
+            let other = 1 - point;
+            // First packets of flows that are still alone, datagrams only: a TCP connection does not survive a new port.
+            let mut wanted: HashMap<u64, (u32, Row), BuildHasherDefault<Identity>> = HashMap::default();
+            for entry in &loose[point] {
+                let row = &entry.row;
+                let flow = &points[point].table.flows[row.flow as usize];
+                let alone = flow.pair == UNPAIRED || !self.members[(flow.pair >> 1) as usize].both();
+                if alone && row.kind == Kind::Udp && row.len >= DISTINCTIVE {
+                    wanted.entry(content(row)).or_insert((row.flow, *row));
+                }
+            }
+            if wanted.is_empty() {
+                continue;
+            }
+            let mut hits: Vec<(u32, Row, u32, Row)> = Vec::new();
+            for (shard, rows) in points[other].batch.rows.iter().enumerate() {
+                for row in rows.iter().filter(|row| row.kind == Kind::Udp && row.len >= DISTINCTIVE) {
+                    if let Some((flow, new)) = wanted.get(&content(row)) {
+                        let pair = (row.flow >> 1) * SHARDS as u32 + shard as u32;
+                        let time = if other == 0 { row.time } else { row.time.saturating_sub(offset) };
+                        let new_time = if point == 0 { new.time } else { new.time.saturating_sub(offset) };
+                        if time.abs_diff(new_time) <= WAIT as u64 && self.members[pair as usize].both() {
+                            hits.push((*flow, *new, pair, *row));
+                        }
+                    }
+                }
+            }
+            hits.sort_by_key(|hit| (hit.1.time, hit.0, hit.2));
+            for (flow, new, pair, row) in hits {
+                let entry = &points[point].table.flows[flow as usize];
+                let alone = entry.pair == UNPAIRED || !self.members[(entry.pair >> 1) as usize].both();
+                if alone && self.members[pair as usize].both() && self.members[pair as usize].live {
+                    self.move_mapping(point, flow, &new, pair, &row, points, shards);
+                }
+            }
+        }
+    }
+
+    /// Ends `pair` for the flow at the other point and pairs that flow with `flow`.
+    fn move_mapping(
+        &mut self,
+        point: usize,
+        flow: u32,
+        new: &Row,
+        pair: u32,
+        row: &Row,
+        points: &mut [Ingest; 2],
+        shards: &mut [Shard],
+    ) {
+        let other = 1 - point;
+        let old = self.members[pair as usize];
+        let Some(moved) = (if other == 0 { old.a } else { old.b }) else { return };
+        let moved_key = points[other].table.flows[moved as usize].key;
+        let new_key = points[point].table.flows[flow as usize].key;
+        // The far end must be the same: only the near one's mapping may change.
+        let far = |key: &crate::packet::FlowKey, inside_is_high: bool| if inside_is_high { key.low } else { key.high };
+        let direction = row.flow & 1;
+        let new_inside_is_high = new.has(bits::FROM_HIGH) == (direction == 0);
+        if far(&moved_key, old.inside_is_high[other]) != far(&new_key, new_inside_is_high) {
+            return;
+        }
+        let solo = points[point].table.flows[flow as usize].pair;
+        let fresh = if solo == UNPAIRED { self.open(row.protocol, shards) } else { solo >> 1 };
+        if solo != UNPAIRED && (solo & 1 == 1) != new_inside_is_high {
+            shards[fresh as usize % SHARDS].flip(fresh / SHARDS as u32);
+        }
+        let mut inside_is_high = [false; 2];
+        inside_is_high[point] = new_inside_is_high;
+        inside_is_high[other] = old.inside_is_high[other];
+        let members = &mut self.members[fresh as usize];
+        members.inside_is_high = inside_is_high;
+        members.successor_of = Some(old.serial);
+        (members.a, members.b) = if other == 0 { (Some(moved), Some(flow)) } else { (Some(flow), Some(moved)) };
+        let former = &mut self.members[pair as usize];
+        // The former pair keeps its flow's name for the report, but no longer its packets.
+        former.live = true;
+        let reference = |side: usize| fresh << 1 | u32::from(inside_is_high[side]);
+        points[other].table.set_pair(moved, reference(other));
+        points[point].table.set_pair(flow, reference(point));
+        shards[pair as usize % SHARDS].facts[(pair / SHARDS as u32) as usize].flags |= crate::facts::pair_flags::REBOUND;
+        self.paired += 1;
+        // Packets of the moved flow that stand in this window from the first one with the new mapping on.
+        let batch = &mut points[other].batch;
+        let (slot, shard) = (pair / SHARDS as u32, pair as usize % SHARDS);
+        let mut later = Vec::new();
+        batch.rows[shard].retain(|held| {
+            let moves = held.flow >> 1 == slot && held.frame >= row.frame;
+            if moves {
+                later.push(*held);
+            }
+            !moves
+        });
+        for mut moving in later {
+            moving.flow = (fresh / SHARDS as u32) << 1 | (moving.flow & 1);
+            batch.rows[fresh as usize % SHARDS].push(moving);
+        }
+        self.replay(point, flow, points);
+    }
+
+    /// Frees a pair's place.
+    pub fn close(&mut self, pair: u32) {
+        self.members[pair as usize].live = false;
+        self.free[pair as usize % SHARDS].push(pair);
+    }
+
+    /// Whether an address has been seen inside more often than outside.
+    pub fn is_inside(&self, address: u128) -> bool {
+        self.inside.get(&address).is_some_and(|&votes| votes > 0)
+    }
+}
+
+impl Members {
+    /// Whether the flow was found at both points.
+    pub const fn both(&self) -> bool {
+        self.a.is_some() && self.b.is_some()
+    }
+
+    /// The flow at a point.
+    pub const fn flow(&self, point: Point) -> Option<u32> {
+        match point {
+            Point::A => self.a,
+            Point::B => self.b,
+        }
+    }
+}
+
+/// A packet that answers: its sender did not open the flow.
+fn answers(row: &Row) -> bool {
+    row.kind == Kind::Tcp && row.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN | tcp_flags::ACK
+}
+
+/// RFC 1918 and RFC 4193 addresses, and link-local ones.
+pub(crate) fn private(end: Endpoint) -> bool {
+    match end.ip() {
+        std::net::IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
+        std::net::IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
+/// What of a packet survives any rewriting between the points.
+pub(crate) fn content(row: &Row) -> u64 {
+    match row.kind {
+        Kind::Tcp => {
+            let ack = if row.is(tcp_flags::ACK) { row.ack } else { 0 };
+            let control = u64::from(row.flags & (tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST)) << 32;
+            let window = if row.len == 0 { u64::from(row.window) << 40 } else { 0 };
+            mix(u64::from(row.seq) << 32 | u64::from(ack), row.head ^ control ^ window ^ 0x9e37_79b9_7f4a_7c15)
+        }
+        Kind::IcmpEcho => mix(row.head ^ u64::from(row.len), u64::from(row.seq & 0xffff) << 16 | u64::from(row.window) | 1 << 40),
+        _ => mix(row.head ^ (row.kind as u64) << 56, u64::from(row.len) << 16 | u64::from(row.sum) | 1 << 50),
+    }
+}
+
+/// The keys under which a packet is offered, best first; returns how many.
+fn offer_keys(row: &Row, source: Endpoint, destination: Endpoint, keys: &mut [u64; 6]) -> usize {
+    let content = content(row);
+    let end = |end: Endpoint, salt: u64| mix(end.address as u64 ^ (end.address >> 64) as u64 ^ salt, u64::from(end.port) ^ salt.rotate_left(32));
+    let ports = u64::from(source.port) << 16 | u64::from(destination.port);
+    match row.kind {
+        // Unique by itself, and told apart by its direction through seq and ack.
+        Kind::Tcp => {
+            keys[0] = content;
+            1
+        }
+        Kind::IcmpError | Kind::Fragment => 0,
+        Kind::Arp | Kind::Link => {
+            keys[0] = mix(content ^ end(source, 1), end(destination, 2));
+            1
+        }
+        _ => {
+            keys[0] = mix(content ^ end(source, 1), end(destination, 2));
+            keys[1] = mix(content ^ end(destination, 3), u64::from(source.port) + 3);
+            keys[2] = mix(content ^ end(source, 4), u64::from(destination.port) + 4);
+            keys[3] = mix(content ^ end(destination, 5), 5);
+            keys[4] = mix(content ^ end(source, 6), 6);
+            if row.len < DISTINCTIVE || row.head == 0 {
+                return 5;
+            }
+            keys[5] = mix(content ^ 7, ports);
+            6
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What lies between the points, by the majority of the paired flows.
+
+use super::pairing::private;
+use crate::packet::{Endpoint, Family, FlowKey};
+use crate::report::{Topology, TopologyKind};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// One paired flow, as the topology sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct PairedFlow {
+    /// Its key at A.
+    pub key_a: FlowKey,
+    /// Its key at B.
+    pub key_b: FlowKey,
+    /// Whether the inside endpoint is the high one, by point.
+    pub inside_is_high: [bool; 2],
+    /// TTL at A minus TTL at B of its outbound packets, if it had any.
+    pub ttl_delta: Option<i32>,
+    /// Packets matched.
+    pub matched: u64,
+}
+
+/// The inside and the outside endpoint of a key.
+pub fn ends(key: &FlowKey, inside_is_high: bool) -> (Endpoint, Endpoint) {
+    if inside_is_high { (key.high, key.low) } else { (key.low, key.high) }
+}
+
+/// Judges the relation of the points.
+pub fn judge(flows: &[PairedFlow], any_at_both: bool, same_times: bool) -> Topology {
+    let ip = || flows.iter().filter(|flow| flow.key_a.family != Family::Link);
+    let mut votes: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut outside: BTreeMap<IpAddr, u64> = BTreeMap::new();
+    let mut deltas: BTreeMap<i32, u64> = BTreeMap::new();
+    let mut inside: BTreeSet<IpAddr> = BTreeSet::new();
+    for flow in ip() {
+        let (inner, outer) = (ends(&flow.key_a, flow.inside_is_high[0]), ends(&flow.key_b, flow.inside_is_high[1]));
+        // A flow of a few packets says as much as a long one: one vote each.
+        let changed = inner != outer;
+        *votes.entry(if changed { "nat" } else if flow.ttl_delta == Some(0) { "flat" } else { "route" }).or_default() += 1;
+        if inner.0.address != outer.0.address {
+            *outside.entry(outer.0.ip()).or_default() += 1;
+        }
+        if let Some(delta) = flow.ttl_delta {
+            *deltas.entry(delta).or_default() += 1;
+        }
+        inside.insert(inner.0.ip());
+    }
+    let count = |name: &str| votes.get(name).copied().unwrap_or(0);
+    let kind = if flows.is_empty() {
+        if any_at_both { TopologyKind::Unrelated } else { TopologyKind::Unknown }
+    } else if count("nat") * 2 >= votes.values().sum::<u64>() && count("nat") > 0 {
+        TopologyKind::Nat
+    } else if same_times {
+        TopologyKind::SamePoint
+    } else if count("route") > count("flat") && deltas.iter().any(|(&delta, _)| delta != 0) {
+        TopologyKind::Route
+    } else {
+        TopologyKind::Bridge
+    };
+    Topology {
+        kind,
+        inside_networks: networks(&inside, flows),
+        outside_address: (kind == TopologyKind::Nat)
+            .then(|| outside.iter().max_by_key(|(_, votes)| **votes).map(|(address, _)| address.to_string()))
+            .flatten(),
+        ttl_delta: deltas.iter().max_by_key(|(_, votes)| **votes).map(|(&delta, _)| delta),
+        vlan: Map::new(),
+        tunnel: None,
+    }
+}
+
+/// The inside networks: /24 and /64, as libvirt and most networks are cut; a single public host as itself.
+fn networks(inside: &BTreeSet<IpAddr>, flows: &[PairedFlow]) -> Vec<String> {
+    /// Beyond this the list stops being of use.
+    const MOST: usize = 16;
+    let outer: BTreeSet<IpAddr> =
+        flows.iter().map(|flow| ends(&flow.key_a, flow.inside_is_high[0]).1.ip()).collect();
+    let mut names: Vec<String> = Vec::new();
+    for address in inside.iter().filter(|address| !outer.contains(address)) {
+        let name = match address {
+            IpAddr::V4(ip) if private(Endpoint::v4(u32::from(*ip), 0)) => {
+                let [a, b, c, _] = ip.octets();
+                format!("{a}.{b}.{c}.0/24")
+            }
+            IpAddr::V4(ip) => format!("{ip}/32"),
+            IpAddr::V6(ip) => {
+                let network = std::net::Ipv6Addr::from(u128::from(*ip) >> 64 << 64);
+                format!("{network}/64")
+            }
+        };
+        if !names.contains(&name) && names.len() < MOST {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// The JSON form of the VLAN ids seen at each point; empty when none were.
+pub fn vlans(a: &BTreeSet<u16>, b: &BTreeSet<u16>) -> Map<String, Value> {
+    let mut map = Map::new();
+    if !a.is_empty() || !b.is_empty() {
+        map.insert("a".into(), a.iter().copied().collect());
+        map.insert("b".into(), b.iter().copied().collect());
+    }
+    map
+}

@@ -1,0 +1,210 @@
+//! What passed one point over time, by direction: kept while decoding, where each point has a single owner.
+
+use crate::point::Direction;
+use crate::time::MILLISECOND;
+
+/// Shortest silence of a whole direction that is remembered: well above the spacing of any traffic worth judging, well
+/// below the second after which a person notices.
+const MIN_GAP: i64 = 100 * MILLISECOND;
+/// Most silences remembered for one direction; the longest stay.
+const MAX_GAPS: usize = 256;
+/// Packets within this time after a silence count as its burst (faults.md gives 500 ms for a vhost stall).
+const BURST_WINDOW: i64 = 500 * MILLISECOND;
+/// Most bins of a series.
+const MAX_BINS: usize = 8192;
+
+/// A time in which nothing of one direction passed a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Last packet before.
+    pub start: i64,
+    /// First packet after.
+    pub end: i64,
+    /// Frame of the last packet before.
+    pub start_frame: u32,
+    /// Frame of the first packet after.
+    pub end_frame: u32,
+    /// Packets of the other direction that passed meanwhile.
+    pub opposite: u32,
+    /// Packets of this direction in the half second before the silence.
+    pub before: u32,
+    /// Packets of this direction in the half second after it.
+    pub burst: u32,
+}
+
+/// Cumulative packets and bytes over time, in bins that double in width when they are full.
+#[derive(Clone, Debug)]
+pub struct Series {
+    origin: Option<i64>,
+    width: i64,
+    bins: Vec<(u32, u64)>,
+}
+
+impl Default for Series {
+    fn default() -> Self {
+        Self { origin: None, width: MILLISECOND, bins: Vec::new() }
+    }
+}
+
+impl Series {
+    /// Counts a packet of `bytes` at `time`. Times before the first count into the first bin.
+    #[inline]
+    pub fn add(&mut self, time: i64, bytes: u32) {
+        let origin = *self.origin.get_or_insert(time);
+        let mut index = (time.saturating_sub(origin).max(0) / self.width) as usize;
+        if index >= self.bins.len() {
+            index = self.extend(time, origin);
+        }
+        let bin = &mut self.bins[index];
+        bin.0 = bin.0.saturating_add(1);
+        bin.1 += u64::from(bytes);
+    }
+
+    #[cold]
+    fn extend(&mut self, time: i64, origin: i64) -> usize {
+        let mut index = time.saturating_sub(origin).max(0) / self.width;
+        while index >= MAX_BINS as i64 {
+            self.width = self.width.saturating_mul(2);
+            self.bins = self
+                .bins
+                .chunks(2)
+                .map(|pair| pair.iter().fold((0, 0), |sum, bin| (sum.0 + bin.0, sum.1 + bin.1)))
+                .collect();
+            index = time.saturating_sub(origin).max(0) / self.width;
+        }
+        let index = index as usize;
+        self.bins.resize(index + 1, (0, 0));
+        index
+    }
+
+    /// Width of a bin in nanoseconds.
+    pub fn width(&self) -> i64 {
+        self.width
+    }
+
+    /// The bins: start time, packets, bytes.
+    pub fn iter(&self) -> impl Iterator<Item = (i64, u32, u64)> + '_ {
+        let origin = self.origin.unwrap_or(0);
+        self.bins.iter().enumerate().map(move |(index, &(packets, bytes))| {
+            (origin.saturating_add(self.width.saturating_mul(index as i64)), packets, bytes)
+        })
+    }
+
+    /// Packets in `[from, to)`, to the resolution of the bins.
+    pub fn packets_between(&self, from: i64, to: i64) -> u64 {
+        self.iter().filter(|&(start, ..)| start >= from && start < to).map(|(_, packets, _)| u64::from(packets)).sum()
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Flowing {
+    last: Option<(i64, u32)>,
+    /// Packets of the other direction since `last`.
+    opposite: u32,
+    /// Times of recent packets, as two counters over half-second windows.
+    window_start: i64,
+    window: u32,
+    previous_window: u32,
+    gaps: Vec<Gap>,
+    open: Option<Gap>,
+    series: Series,
+}
+
+/// Both directions of one point.
+#[derive(Clone, Debug, Default)]
+pub struct Activity {
+    directions: [Flowing; 2],
+}
+
+impl Activity {
+    /// A packet of a paired flow passed.
+    #[inline]
+    pub fn observe(&mut self, direction: Direction, time: i64, frame: u32, bytes: u32) {
+        let [outbound, inbound] = &mut self.directions;
+        let (own, other) = match direction {
+            Direction::Outbound => (outbound, inbound),
+            Direction::Inbound => (inbound, outbound),
+        };
+        other.opposite = other.opposite.saturating_add(1);
+        own.series.add(time, bytes);
+        if let Some((last, last_frame)) = own.last
+            && time - last >= MIN_GAP
+        {
+            own.silence(last, last_frame, time, frame);
+        }
+        if time - own.window_start >= BURST_WINDOW {
+            own.roll(time);
+        }
+        own.window += 1;
+        own.last = Some((time, frame));
+        own.opposite = 0;
+    }
+
+    /// Silences of a direction, by start.
+    pub fn gaps(&mut self, direction: Direction) -> Vec<Gap> {
+        let own = &mut self.directions[direction.index()];
+        own.finish_open();
+        let mut gaps = own.gaps.clone();
+        gaps.sort_unstable_by_key(|gap| (gap.start, gap.end));
+        gaps
+    }
+
+    /// Last packet of a direction.
+    pub fn last(&self, direction: Direction) -> Option<i64> {
+        self.directions[direction.index()].last.map(|(time, _)| time)
+    }
+
+    /// Packets of the other direction since the last of this one.
+    pub fn opposite_since_last(&self, direction: Direction) -> u32 {
+        self.directions[direction.index()].opposite
+    }
+
+    /// Packets and bytes of a direction over time.
+    pub fn series(&self, direction: Direction) -> &Series {
+        &self.directions[direction.index()].series
+    }
+}
+
+impl Flowing {
+    #[cold]
+    fn silence(&mut self, last: i64, last_frame: u32, time: i64, frame: u32) {
+        self.finish_open();
+        let before = self.window.max(self.previous_window);
+        self.open = Some(Gap {
+            start: last,
+            end: time,
+            start_frame: last_frame,
+            end_frame: frame,
+            opposite: self.opposite,
+            before,
+            burst: 0,
+        });
+        self.window_start = time;
+        self.window = 0;
+        self.previous_window = 0;
+    }
+
+    #[cold]
+    fn roll(&mut self, time: i64) {
+        if let Some(open) = &mut self.open {
+            open.burst = self.window;
+        }
+        self.finish_open();
+        self.previous_window = if time - self.window_start < 2 * BURST_WINDOW { self.window } else { 0 };
+        self.window = 0;
+        self.window_start = time;
+    }
+
+    fn finish_open(&mut self) {
+        let Some(mut gap) = self.open.take() else { return };
+        gap.burst = gap.burst.max(self.window);
+        if self.gaps.len() == MAX_GAPS {
+            let shortest = (0..MAX_GAPS).min_by_key(|&index| self.gaps[index].end - self.gaps[index].start).unwrap_or(0);
+            if gap.end - gap.start <= self.gaps[shortest].end - self.gaps[shortest].start {
+                return;
+            }
+            self.gaps.swap_remove(shortest);
+        }
+        self.gaps.push(gap);
+    }
+}

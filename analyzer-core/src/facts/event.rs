@@ -1,0 +1,154 @@
+//! Rare events, kept with a bound: when a list is full, every other entry goes and from then on every other event is kept.
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum EventKind {
+    /// A packet was seen at this point only. `a`: its number in its track; `b`: bytes of the track before it.
+    Unmatched,
+    /// A retransmission whose original passed this point and not the other. `a`: bytes.
+    LostBetween,
+    /// A retransmission whose original crossed both points. `a`: bytes; `b`: 1 when it was not needed (D-SACK, already acknowledged).
+    LostBeyond,
+    /// A checksum that does not verify and is not partial. `a`: 3 for the IP header, 4 for the transport; `b`: the [`Fate`](super::Fate) at the other point, as a number.
+    WrongChecksum,
+    /// The same range with other bytes at the other point. `a`: bytes.
+    PayloadDiffers,
+    /// DSCP or ECN differ between the points. `a`: TOS at A; `b`: TOS at B.
+    TosDiffers,
+    /// Seen at B in another order than at A.
+    Reordered,
+    /// The same packet again at one point.
+    Duplicate,
+    /// An acknowledgment of bytes that were never seen at this point. `a`: bytes.
+    AckedUnseen,
+    /// The receiver closed its window.
+    ZeroWindow,
+    /// A SYN whose MSS differs between the points. `a`: at A; `b`: at B.
+    MssDiffers,
+    /// A SYN whose other options differ between the points.
+    OptionsDiffer,
+}
+
+/// Number of event kinds.
+pub const KINDS: usize = EventKind::OptionsDiffer as usize + 1;
+
+/// One event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Time in the clock of the point.
+    pub time: i64,
+    /// Serial number of the flow pair.
+    pub pair: u32,
+    /// Frame at the point.
+    pub frame: u32,
+    /// Frame at the other point, 0 when there is none.
+    pub other_frame: u32,
+    /// Length of the IP packet.
+    pub size: u32,
+    /// 0 for A, 1 for B.
+    pub point: u8,
+    /// 0 outbound, 1 inbound.
+    pub direction: u8,
+    /// IP protocol.
+    pub protocol: u8,
+    /// TCP flags.
+    pub flags: u8,
+    /// See [`EventKind`].
+    pub a: u64,
+    /// See [`EventKind`].
+    pub b: u64,
+}
+
+/// A list that thins itself when it is full: what stays is spread evenly over what came, and the count is exact.
+#[derive(Clone, Debug)]
+pub struct Thinned<T> {
+    items: Vec<T>,
+    /// Only each `stride`-th is kept.
+    stride: u64,
+    /// How many came.
+    pub count: u64,
+}
+
+/// Most entries kept in one list.
+const CAPACITY: usize = 2048;
+
+impl<T> Default for Thinned<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), stride: 1, count: 0 }
+    }
+}
+
+impl<T> Thinned<T> {
+    /// Adds one.
+    pub fn push(&mut self, item: T) {
+        if self.count.is_multiple_of(self.stride) {
+            if self.items.len() == CAPACITY {
+                let mut index = 0;
+                self.items.retain(|_| {
+                    index += 1;
+                    index % 2 == 1
+                });
+                self.stride *= 2;
+            }
+            if self.count.is_multiple_of(self.stride) {
+                self.items.push(item);
+            }
+        }
+        self.count += 1;
+    }
+
+    /// What was kept.
+    pub fn items(&self) -> &[T] {
+        &self.items
+    }
+
+    /// Whether all that came was kept.
+    pub fn complete(&self) -> bool {
+        self.stride == 1
+    }
+}
+
+/// Events by kind, point and direction.
+#[derive(Clone, Debug)]
+pub struct Events {
+    lists: Vec<Thinned<Event>>,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self { lists: (0..KINDS * 4).map(|_| Thinned::default()).collect() }
+    }
+}
+
+impl Events {
+    /// Records an event.
+    #[cold]
+    pub fn push(&mut self, kind: EventKind, event: Event) {
+        let index = kind as usize * 4 + event.point as usize * 2 + event.direction as usize;
+        self.lists[index].push(event);
+    }
+
+    /// The list of a kind at a point in a direction.
+    pub fn list(&self, kind: EventKind, point: usize, direction: usize) -> &Thinned<Event> {
+        &self.lists[kind as usize * 4 + point * 2 + direction]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_list_thins_evenly_and_counts_exactly() {
+        let mut list = Thinned::default();
+        for n in 0..CAPACITY as u64 * 3 {
+            list.push(n);
+        }
+        assert_eq!(list.count, CAPACITY as u64 * 3);
+        assert!(!list.complete());
+        assert!(list.items().len() <= CAPACITY);
+        let steps: Vec<u64> = list.items().windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(steps.iter().all(|&step| step == steps[0]), "even spacing");
+    }
+}

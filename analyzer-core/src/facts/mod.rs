@@ -1,0 +1,16 @@
+//! What the hot loop leaves behind: counters, bounded histograms, rare events and a track for each flow, direction and point.
+//!
+//! Facts know no fault. They are plain data and each has a bound on its memory; the facts of shards merge into the
+//! facts of the whole. Times are in the clock of the point where they were taken.
+
+mod activity;
+mod event;
+mod pair;
+mod tally;
+
+pub use activity::{Activity, Gap, Series};
+pub use event::{Event, EventKind, Events, Thinned};
+pub use pair::{
+    Fate, Head, IcmpSeen, MAX_ICMP, MAX_RESETS, NO_NODE, PairFacts, Reset, Run, Stamp, SynOptions, Track, TrackMore, pair_flags, state,
+};
+pub use tally::{DelayHistogram, Delays, SIZE_CLASSES, Tally, size_class};

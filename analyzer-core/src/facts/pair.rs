@@ -1,0 +1,408 @@
+//! What is known of one flow pair: a hot line for each direction and point, the rare rest boxed.
+
+use crate::flow::ranges::Holes;
+use crate::point::{Direction, Point};
+
+/// A packet's place: time in the clock of its point, and frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stamp {
+    /// Time in the clock of the point.
+    pub time: i64,
+    /// Frame, 1-based; 0 for none.
+    pub frame: u32,
+}
+
+/// Bits of [`Track::state`].
+pub mod state {
+    /// `next` is known.
+    pub const SEQ: u16 = 1 << 0;
+    /// `acked` is known.
+    pub const ACK: u16 = 1 << 1;
+    /// A SYN was seen.
+    pub const SYN: u16 = 1 << 2;
+    /// A FIN was seen.
+    pub const FIN: u16 = 1 << 3;
+    /// An RST was seen.
+    pub const RST: u16 = 1 << 4;
+    /// Payload was seen.
+    pub const DATA: u16 = 1 << 5;
+    /// There are holes in what was seen; they are in [`TrackMore::holes`](super::TrackMore::holes).
+    pub const HOLES: u16 = 1 << 6;
+    /// A packet with a partial checksum was seen.
+    pub const PARTIAL: u16 = 1 << 7;
+    /// A packet with a right checksum was seen.
+    pub const RIGHT: u16 = 1 << 8;
+    /// The last window was zero.
+    pub const WINDOW_CLOSED: u16 = 1 << 9;
+    /// `wscale` is known.
+    pub const WSCALE: u16 = 1 << 10;
+    /// Payload larger than an Ethernet MTU was seen.
+    pub const SUPERFRAME: u16 = 1 << 11;
+}
+
+/// No node.
+pub const NO_NODE: u32 = u32::MAX;
+
+/// One direction of a flow at one point: the part that every packet touches, one cache line.
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+pub struct Track {
+    /// Time of the last packet, in the point's clock.
+    pub last_time: i64,
+    /// Bytes of the IP packets.
+    pub bytes: u64,
+    /// Packets.
+    pub packets: u32,
+    /// Packets found at the other point, whole or in parts.
+    pub matched: u32,
+    /// Frame of the last packet.
+    pub last_frame: u32,
+    /// TCP: the next sequence number, one past the highest seen (SND.NXT).
+    pub next: u32,
+    /// TCP: the highest acknowledgment of this direction's data (SND.UNA), as seen at this point.
+    pub acked: u32,
+    /// Sequence number of the last packet.
+    pub last_seq: u32,
+    /// First and last of the packets that wait for their copy at the other point.
+    pub pending: (u32, u32),
+    /// The waiting packet after the latest match: where the next match is expected.
+    pub cursor: u32,
+    /// Number (in the other point's track) of the latest packet that was matched: goes down when packets change order.
+    pub matched_order: u32,
+    /// See [`state`].
+    pub state: u16,
+    /// Window field of the last segment.
+    pub window: u16,
+    /// IPv4 identification of the last packet.
+    pub last_ip_id: u16,
+    /// TTL of the first packet.
+    pub ttl: u8,
+    /// Window scale shift from this direction's SYN.
+    pub wscale: u8,
+}
+
+impl Default for Track {
+    fn default() -> Self {
+        Self {
+            last_time: 0,
+            bytes: 0,
+            packets: 0,
+            matched: 0,
+            last_frame: 0,
+            next: 0,
+            acked: 0,
+            last_seq: 0,
+            pending: (NO_NODE, NO_NODE),
+            cursor: NO_NODE,
+            matched_order: 0,
+            state: 0,
+            window: 0,
+            last_ip_id: 0,
+            ttl: 0,
+            wscale: 0,
+        }
+    }
+}
+
+impl Track {
+    /// Whether any of the bits are set.
+    #[inline]
+    pub const fn has(&self, bits: u16) -> bool {
+        self.state & bits != 0
+    }
+
+    /// Last packet.
+    pub fn last(&self) -> Option<Stamp> {
+        (self.packets > 0).then_some(Stamp { time: self.last_time, frame: self.last_frame })
+    }
+}
+
+/// Consecutive packets of one direction that were seen at this point only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    /// How many.
+    pub count: u32,
+    /// First of them.
+    pub first: Stamp,
+    /// Last of them.
+    pub last: Stamp,
+    /// The packet of this direction before the first; time 0 when there was none.
+    pub before: i64,
+    /// Silence of both directions at this point before the first, in nanoseconds.
+    pub idle: i64,
+    /// Number of the first in the track.
+    pub first_order: u32,
+    /// Largest IP packet among them.
+    pub largest: u32,
+    /// Smallest IP packet among them.
+    pub smallest: u32,
+}
+
+/// What became of a packet at the other point.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// Its copy is still awaited.
+    #[default]
+    Open,
+    /// It was found there.
+    Crossed,
+    /// It was not.
+    Unmatched,
+}
+
+/// The rare facts of one direction at one point.
+#[derive(Clone, Debug, Default)]
+pub struct TrackMore {
+    /// Sequence ranges not seen here (yet).
+    pub holes: Holes,
+    /// Ranges that were acknowledged without having been seen here; the latest few.
+    pub missed: Vec<(u32, u32)>,
+    /// Packets seen at this point only, while the other capture ran.
+    pub unmatched: u32,
+    /// Packets seen at this point only, outside the time that both captures cover.
+    pub edge: u32,
+    /// Of these, the ones that the receiver acknowledged: the other capture missed them.
+    pub acked_unmatched: u32,
+    /// The current run of packets seen at this point only (it is over when a later packet matched).
+    pub run: Run,
+    /// The longest run before it.
+    pub longest: Run,
+    /// Segments whose bytes had all been seen here before.
+    pub retransmissions: u32,
+    /// Of these, after three duplicate ACKs (RFC 5681).
+    pub fast: u32,
+    /// Of these, of bytes that had been acknowledged here, or reported by D-SACK (RFC 2883).
+    pub spurious: u32,
+    /// Segments that filled a hole late.
+    pub late: u32,
+    /// Keep-alive probes (RFC 9293, section 3.8.4).
+    pub keep_alives: u32,
+    /// Probes of a closed window.
+    pub window_probes: u32,
+    /// Times that this direction's sender closed its window.
+    pub zero_windows: u32,
+    /// Duplicate ACKs in a row, sent by the other end for this direction's data.
+    pub duplicate_acks: u32,
+    /// ACKs of bytes never seen here.
+    pub acked_unseen: u32,
+    /// Checksums that do not verify and are not partial.
+    pub wrong: u32,
+    /// Packets seen twice.
+    pub duplicates: u32,
+    /// Largest segment (IP length) outstanding at one time, with the sequence number that acknowledges it.
+    pub probe: Option<(u32, u32)>,
+    /// Retransmissions of the same head: sequence number, times sent, IP length, first and last time, frames.
+    pub head: Head,
+    /// The head that was retransmitted most often.
+    pub worst_head: Head,
+    /// Silences of this direction while the other spoke: last packet before, first after. The longest few.
+    pub gaps: Vec<(Stamp, Stamp)>,
+}
+
+/// A range that its sender repeats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Its first sequence number.
+    pub seq: u32,
+    /// Times it was repeated.
+    pub times: u32,
+    /// Length of the IP packet.
+    pub size: u32,
+    /// First repetition.
+    pub first: Stamp,
+    /// Last repetition.
+    pub last: Stamp,
+}
+
+/// The options of a SYN as seen at one point.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SynOptions {
+    /// Whether a SYN was seen.
+    pub seen: bool,
+    /// Maximum segment size.
+    pub mss: Option<u16>,
+    /// Window scale shift.
+    pub window_scale: Option<u8>,
+    /// SACK permitted.
+    pub sack_permitted: bool,
+    /// Timestamps.
+    pub timestamps: bool,
+    /// Times it was sent.
+    pub times: u8,
+    /// First one.
+    pub first: Stamp,
+    /// Initial sequence number.
+    pub isn: u32,
+}
+
+/// Most resets kept for one flow.
+pub const MAX_RESETS: usize = 6;
+/// Most ICMP errors kept for one flow.
+pub const MAX_ICMP: usize = 8;
+
+/// A reset, and how things stood when it came.
+#[derive(Clone, Copy, Debug)]
+pub struct Reset {
+    /// Where it was seen first.
+    pub point: Point,
+    /// Which way it went.
+    pub direction: Direction,
+    /// When, and its frame.
+    pub at: Stamp,
+    /// Its copy at the other point.
+    pub copy: Option<Stamp>,
+    /// Whether it was found at the other point.
+    pub fate: Fate,
+    /// TTL.
+    pub ttl: u8,
+    /// TTL of this direction's other packets at this point; 0 when there were none.
+    pub usual_ttl: u8,
+    /// IPv4 identification.
+    pub ip_id: u16,
+    /// Window.
+    pub window: u16,
+    /// TCP flags.
+    pub flags: u8,
+    /// Transport checksum is partial.
+    pub partial: bool,
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgment number.
+    pub ack: u32,
+    /// `next` of its direction at this point when it came (RCV.NXT of its receiver, if nothing was lost).
+    pub expected: Option<u32>,
+    /// State bits of its own direction at this point before it.
+    pub own_state: u16,
+    /// State bits of the other direction at this point.
+    pub other_state: u16,
+    /// Bytes of its own direction that were not acknowledged.
+    pub own_outstanding: u32,
+    /// Bytes of the other direction that were not acknowledged.
+    pub other_outstanding: u32,
+    /// The last packet of the other direction before it: what it answers.
+    pub offender: Stamp,
+    /// Whether the offender was found at the other point.
+    pub offender_fate: Fate,
+    /// Silence of both directions before the offender, in nanoseconds.
+    pub idle: i64,
+    /// Packets that came after it at this point, by direction.
+    pub after: [u32; 2],
+    /// Of those, payload from its own direction at or after its sequence number: the sender is alive.
+    pub data_after: u32,
+    /// First packet of the other direction after it.
+    pub answered: Stamp,
+}
+
+/// An ICMP error about the flow.
+#[derive(Clone, Copy, Debug)]
+pub struct IcmpSeen {
+    /// Where it was seen first.
+    pub point: Point,
+    /// Which way it went.
+    pub direction: Direction,
+    /// When, and its frame.
+    pub at: Stamp,
+    /// Whether it was found at the other point.
+    pub fate: Fate,
+    /// Who sent it (IPv4 mapped).
+    pub reporter: u128,
+    /// ICMP type and code.
+    pub kind: (u8, u8),
+    /// Next-hop MTU.
+    pub mtu: u32,
+    /// TTL.
+    pub ttl: u8,
+    /// IPv6.
+    pub v6: bool,
+    /// Length of the packet that it quotes.
+    pub quoted_len: u32,
+    /// Packets of the quoted direction larger than the MTU that came after it, at this point.
+    pub larger_after: u32,
+    /// Last of those.
+    pub last_larger: Stamp,
+}
+
+/// Bits of [`PairFacts::flags`].
+pub mod pair_flags {
+    /// A QUIC long header was seen.
+    pub const QUIC_LONG: u8 = 1 << 0;
+    /// A UDP payload was seen that cannot be QUIC.
+    pub const NOT_QUIC: u8 = 1 << 1;
+    /// An IPv4 or IPv6 fragment was seen.
+    pub const FRAGMENTS: u8 = 1 << 2;
+    /// The flow's number was changed since: its NAT mapping moved to another pair.
+    pub const REBOUND: u8 = 1 << 3;
+    /// Taken from inside a tunnel.
+    pub const TUNNEL: u8 = 1 << 4;
+}
+
+/// The cold facts of a flow pair.
+#[derive(Clone, Debug, Default)]
+pub struct PairFacts {
+    /// Serial number; never used twice.
+    pub serial: u32,
+    /// See [`pair_flags`].
+    pub flags: u8,
+    /// IP protocol, or 0.
+    pub protocol: u8,
+    /// First packet by direction and point.
+    pub first: [[Stamp; 2]; 2],
+    /// Rare facts by direction and point.
+    pub more: [[Option<Box<TrackMore>>; 2]; 2],
+    /// SYN options by direction and point.
+    pub syn: Option<Box<[[SynOptions; 2]; 2]>>,
+    /// Resets, in order; at most [`MAX_RESETS`].
+    pub resets: Vec<Reset>,
+    /// Resets in all.
+    pub reset_count: u32,
+    /// ICMP errors about it, in order; at most [`MAX_ICMP`].
+    pub icmp: Vec<IcmpSeen>,
+    /// ICMP errors in all.
+    pub icmp_count: u32,
+    /// Retransmissions by direction: original lost between the points.
+    pub lost_between: [u32; 2],
+    /// Bytes of those.
+    pub lost_between_bytes: [u64; 2],
+    /// Retransmissions by direction: original crossed both points.
+    pub lost_beyond: [u32; 2],
+    /// Of those, spurious.
+    pub lost_beyond_spurious: [u32; 2],
+    /// Largest IP packet of a direction that was acknowledged (TCP).
+    pub largest_acked: [u32; 2],
+    /// QUIC destination connection id bytes by direction: first four, and packets that differed.
+    pub dcid: [(u32, u32); 2],
+}
+
+impl PairFacts {
+    /// Swaps the directions.
+    pub fn flip(&mut self) {
+        self.first.reverse();
+        self.more.reverse();
+        if let Some(syn) = &mut self.syn {
+            syn.reverse();
+        }
+        for reset in &mut self.resets {
+            reset.direction = reset.direction.reverse();
+            reset.after.reverse();
+        }
+        for error in &mut self.icmp {
+            error.direction = error.direction.reverse();
+        }
+        self.lost_between.reverse();
+        self.lost_between_bytes.reverse();
+        self.lost_beyond.reverse();
+        self.lost_beyond_spurious.reverse();
+        self.largest_acked.reverse();
+        self.dcid.reverse();
+    }
+
+    /// The rare facts of a direction at a point, made on first use.
+    pub fn more_mut(&mut self, direction: usize, point: usize) -> &mut TrackMore {
+        self.more[direction][point].get_or_insert_default()
+    }
+
+    /// The rare facts of a direction at a point.
+    pub fn more(&self, direction: Direction, point: Point) -> Option<&TrackMore> {
+        self.more[direction.index()][point.index()].as_deref()
+    }
+}

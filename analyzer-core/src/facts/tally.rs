@@ -1,0 +1,233 @@
+//! Counters and histograms of one shard; they add up.
+
+use crate::packet::{Checksum, Kind};
+use crate::point::{Direction, Point};
+
+/// Upper bounds of the size classes of loss, in bytes of the IP packet: 64, 512, 1400, an Ethernet MTU, and above it
+/// (superframes and jumbo frames).
+pub const SIZE_CLASSES: [u32; 4] = [64, 512, 1400, 1500];
+
+/// The size class of an IP packet.
+#[inline]
+pub const fn size_class(ip_len: u32) -> usize {
+    (ip_len > SIZE_CLASSES[0]) as usize
+        + (ip_len > SIZE_CLASSES[1]) as usize
+        + (ip_len > SIZE_CLASSES[2]) as usize
+        + (ip_len > SIZE_CLASSES[3]) as usize
+}
+
+/// Number of [`Kind`]s.
+const KINDS: usize = Kind::Link as usize + 1;
+
+/// Counters of what passed, and of what was found at one point only.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Packets of paired flows by direction, point and kind.
+    pub packets: [[[u64; KINDS]; 2]; 2],
+    /// Transport checksums by direction, point and class.
+    pub checksums: [[[u64; 5]; 2]; 2],
+    /// Frames larger than an Ethernet MTU by direction and point.
+    pub superframes: [[u64; 2]; 2],
+    /// Packets by direction, point and size class.
+    pub sizes: [[[u64; 5]; 2]; 2],
+    /// Packets found at this point only, by direction, point and size class.
+    pub unmatched_sizes: [[[u64; 5]; 2]; 2],
+    /// Packets found at this point only, by direction, point and kind.
+    pub unmatched: [[[u64; KINDS]; 2]; 2],
+    /// Packets of the point found at the other, whole or in parts.
+    pub matched: [u64; 2],
+    /// Delay from entry to exit by direction.
+    pub delays: [DelayHistogram; 2],
+}
+
+impl Tally {
+    /// Adds another shard's counts.
+    pub fn merge(&mut self, other: &Self) {
+        for direction in 0..2 {
+            for point in 0..2 {
+                add(&mut self.packets[direction][point], &other.packets[direction][point]);
+                add(&mut self.checksums[direction][point], &other.checksums[direction][point]);
+                add(&mut self.sizes[direction][point], &other.sizes[direction][point]);
+                add(&mut self.unmatched_sizes[direction][point], &other.unmatched_sizes[direction][point]);
+                add(&mut self.unmatched[direction][point], &other.unmatched[direction][point]);
+                self.superframes[direction][point] += other.superframes[direction][point];
+            }
+            self.delays[direction].merge(&other.delays[direction]);
+        }
+        add(&mut self.matched, &other.matched);
+    }
+
+    /// Packets of paired flows in a direction at a point, of all kinds.
+    pub fn packets(&self, direction: Direction, point: Point) -> u64 {
+        self.packets[direction.index()][point.index()].iter().sum()
+    }
+
+    /// Packets of a direction seen at this point only, of all kinds.
+    pub fn unmatched(&self, direction: Direction, point: Point) -> u64 {
+        self.unmatched[direction.index()][point.index()].iter().sum()
+    }
+
+    /// Transport checksums of a class.
+    pub fn checksums(&self, direction: Direction, point: Point, class: Checksum) -> u64 {
+        self.checksums[direction.index()][point.index()][class as usize]
+    }
+}
+
+fn add<const N: usize>(sum: &mut [u64; N], more: &[u64; N]) {
+    for (sum, more) in sum.iter_mut().zip(more) {
+        *sum += more;
+    }
+}
+
+/// A log-linear histogram of delays: eight steps to each doubling, from a microsecond to a minute, with the negative ones apart.
+#[derive(Clone, Debug)]
+pub struct DelayHistogram {
+    counts: Vec<u64>,
+    /// Delays below zero (a bridge may show B's copy first; or the clocks disagree).
+    pub negative: u64,
+    /// All delays.
+    pub count: u64,
+    /// Smallest, in nanoseconds.
+    pub min: i64,
+    /// Largest, in nanoseconds.
+    pub max: i64,
+}
+
+/// Steps to each doubling.
+const STEPS: u32 = 8;
+/// Doublings above a microsecond.
+const DOUBLINGS: u32 = 26;
+
+impl Default for DelayHistogram {
+    fn default() -> Self {
+        Self { counts: vec![0; (STEPS * DOUBLINGS + 1) as usize], negative: 0, count: 0, min: i64::MAX, max: i64::MIN }
+    }
+}
+
+impl DelayHistogram {
+    /// Adds a delay in nanoseconds.
+    #[inline]
+    pub fn add(&mut self, delay: i64) {
+        self.count += 1;
+        self.min = self.min.min(delay);
+        self.max = self.max.max(delay);
+        if delay < 0 {
+            self.negative += 1;
+            return;
+        }
+        let index = Self::index(delay as u64);
+        self.counts[index] += 1;
+    }
+
+    fn index(delay: u64) -> usize {
+        // Units of 128 ns put the eight steps of the first doubling into one microsecond.
+        let units = (delay >> 7).max(u64::from(STEPS));
+        let doubling = 63 - units.leading_zeros() - STEPS.trailing_zeros();
+        let step = (units >> doubling) as u32 - STEPS;
+        ((doubling * STEPS + step).min(STEPS * DOUBLINGS)) as usize
+    }
+
+    /// The delay below which the given share (0 to 1) lies, in nanoseconds: the lower bound of its step.
+    pub fn quantile(&self, share: f64) -> Option<i64> {
+        if self.count == 0 {
+            return None;
+        }
+        let rank = (share * self.count as f64).ceil().max(1.0) as u64;
+        let mut sum = self.negative;
+        if sum >= rank {
+            return Some(self.min);
+        }
+        for (index, &count) in self.counts.iter().enumerate() {
+            sum += count;
+            if sum >= rank {
+                let (doubling, step) = (index as u32 / STEPS, index as u32 % STEPS);
+                return Some((i64::from(STEPS + step) << (7 + doubling)).clamp(self.min, self.max));
+            }
+        }
+        Some(self.max)
+    }
+
+    /// Adds another histogram.
+    pub fn merge(&mut self, other: &Self) {
+        for (sum, more) in self.counts.iter_mut().zip(&other.counts) {
+            *sum += more;
+        }
+        self.negative += other.negative;
+        self.count += other.count;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+    }
+}
+
+/// Smallest delays over time, for the clock: one minimum for each direction and bin of time.
+#[derive(Clone, Debug)]
+pub struct Delays {
+    /// Width of a bin in nanoseconds.
+    pub width: i64,
+    /// Start of the first bin, in A's clock.
+    pub origin: Option<i64>,
+    /// Smallest `time_b - time_a` of an outbound packet, largest of an inbound one (`i64::MAX` and `i64::MIN` for none).
+    pub bins: Vec<(i64, i64)>,
+    /// Matched packets that went in.
+    pub samples: [u64; 2],
+}
+
+/// Most bins of [`Delays`].
+const MAX_DELAY_BINS: usize = 2048;
+/// A bin without a sample.
+const NO_SAMPLE: (i64, i64) = (i64::MAX, i64::MIN);
+
+impl Default for Delays {
+    fn default() -> Self {
+        Self { width: 100 * crate::time::MILLISECOND, origin: None, bins: Vec::new(), samples: [0; 2] }
+    }
+}
+
+impl Delays {
+    /// Adds a matched pair of times: A's and `time_b - time_a`.
+    #[inline]
+    pub fn add(&mut self, direction: usize, time_a: i64, difference: i64) {
+        self.samples[direction] += 1;
+        let origin = *self.origin.get_or_insert(time_a);
+        let mut index = (time_a.saturating_sub(origin).max(0) / self.width) as usize;
+        if index >= self.bins.len() {
+            index = self.extend(time_a, origin);
+        }
+        let bin = &mut self.bins[index];
+        if direction == 0 {
+            bin.0 = bin.0.min(difference);
+        } else {
+            bin.1 = bin.1.max(difference);
+        }
+    }
+
+    #[cold]
+    fn extend(&mut self, time: i64, origin: i64) -> usize {
+        let mut index = time.saturating_sub(origin).max(0) / self.width;
+        while index >= MAX_DELAY_BINS as i64 {
+            self.width = self.width.saturating_mul(2);
+            self.bins = self.bins.chunks(2).map(|pair| pair.iter().fold(NO_SAMPLE, |a, b| (a.0.min(b.0), a.1.max(b.1)))).collect();
+            index = time.saturating_sub(origin).max(0) / self.width;
+        }
+        self.bins.resize(index as usize + 1, NO_SAMPLE);
+        index as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_within_an_eighth() {
+        let mut histogram = DelayHistogram::default();
+        for microsecond in 1..=1000 {
+            histogram.add(microsecond * 1000);
+        }
+        let median = histogram.quantile(0.5).unwrap() as f64;
+        assert!((median / 500_000.0 - 1.0).abs() < 0.13, "{median}");
+        assert_eq!(histogram.quantile(0.0).map(|low| low <= 1100), Some(true));
+        assert_eq!((histogram.min, histogram.max), (1000, 1_000_000));
+        assert!(DelayHistogram::index(u64::MAX >> 1) < histogram.counts.len());
+    }
+}

@@ -1,0 +1,359 @@
+//! One point's way from records to rows: read, decode, look the flow up, sort by shard.
+//!
+//! A window is bounded by time and by bytes; which of the two ended it depends on the content alone, so that the report
+//! does not depend on the machine.
+
+use crate::align::SHARDS;
+use crate::capture::{CaptureReader, Next};
+use crate::facts::Activity;
+use crate::flow::table::{Entry, FlowTable, UNPAIRED, fingerprint};
+use crate::packet::row::{bits, tcp_flags};
+use crate::packet::{Decoder, Detail, FlowKey, Kind, Row};
+use crate::point::Direction;
+use std::collections::VecDeque;
+
+/// Rows whose table slots are touched before any is resolved, so that the cache misses overlap.
+const BATCH: usize = 64;
+
+/// A row whose flow is not paired, with its place among the marks.
+#[derive(Clone, Copy, Debug)]
+pub struct Loose {
+    /// The row; its `flow` is the place in the flow table.
+    pub row: Row,
+    /// Its place in [`Batch::marks`].
+    pub mark: u32,
+}
+
+/// What the activity of a point needs of each packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    time: i64,
+    frame: u32,
+    /// IP length << 2 | direction, or [`Mark::UNKNOWN`] while the flow is not paired.
+    what: u32,
+}
+
+impl Mark {
+    const UNKNOWN: u32 = 2;
+
+    fn new(row: &Row, direction: Option<u32>) -> Self {
+        // A reset or an ICMP error may be the host's own: it says nothing of what crosses.
+        let own = row.kind == Kind::IcmpError || (row.kind == Kind::Tcp && row.is(tcp_flags::RST));
+        let direction = if own { Self::UNKNOWN } else { direction.unwrap_or(Self::UNKNOWN) };
+        Self { time: row.time, frame: row.frame, what: row.ip_len.min(u32::MAX >> 2) << 2 | direction }
+    }
+}
+
+/// The rows of one window.
+#[derive(Debug)]
+pub struct Batch {
+    /// Rows of paired flows, by shard; `flow` is slot << 1 | direction.
+    pub rows: [Vec<Row>; SHARDS],
+    /// Rows of flows that are not paired, in file order.
+    pub loose: Vec<Loose>,
+    /// What the rows' `detail` points at.
+    pub details: Vec<Detail>,
+    /// One for each packet, in file order.
+    pub marks: Vec<Mark>,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { rows: std::array::from_fn(|_| Vec::new()), loose: Vec::new(), details: Vec::new(), marks: Vec::new() }
+    }
+}
+
+impl Batch {
+    /// Forgets the last window; keeps the memory.
+    pub fn clear(&mut self) {
+        self.rows.iter_mut().for_each(Vec::clear);
+        self.loose.clear();
+        self.details.clear();
+        self.marks.clear();
+    }
+
+    /// Adds a row to a shard, now that its pair is known.
+    pub fn deliver(&mut self, mut row: Row, pair: u32, mark: Option<u32>) {
+        let direction = u32::from(row.has(bits::FROM_HIGH)) ^ (pair & 1);
+        let pair = pair >> 1;
+        row.flow = (pair / SHARDS as u32) << 1 | direction;
+        self.rows[pair as usize % SHARDS].push(row);
+        if let Some(mark) = mark.and_then(|mark| self.marks.get_mut(mark as usize)) {
+            *mark = Mark::new(&row, Some(direction));
+        }
+    }
+}
+
+/// What passed a point at all, paired or not: tells a filter from a loss.
+#[derive(Clone, Debug, Default)]
+pub struct Presence {
+    /// Packets by kind.
+    pub kinds: [u64; 9],
+    /// TCP and UDP ports on either end of a flow, one bit each.
+    ports: [Vec<u64>; 2],
+    /// Earliest and latest time stamp.
+    pub span: Option<(i64, i64)>,
+    /// Packets that were cut by the snap length.
+    pub cut: u64,
+    /// Packets of a link type that is not understood.
+    pub unsupported: u64,
+    /// TTL, VLAN and MAC samples: source MACs seen, at most a few dozen.
+    pub vlans: std::collections::BTreeSet<u16>,
+}
+
+impl Presence {
+    fn open(&mut self, key: &FlowKey) {
+        let Some(list) = (match key.protocol {
+            6 => Some(0),
+            17 => Some(1),
+            _ => None,
+        }) else {
+            return;
+        };
+        let ports = &mut self.ports[list];
+        ports.resize(1024, 0);
+        for port in [key.low.port, key.high.port] {
+            ports[port as usize >> 6] |= 1 << (port & 63);
+        }
+    }
+
+    /// Whether any flow of the protocol used the port here.
+    pub fn has_port(&self, protocol: u16, port: u16) -> bool {
+        let ports = match protocol {
+            6 => &self.ports[0],
+            17 => &self.ports[1],
+            _ => return true,
+        };
+        ports.get(port as usize >> 6).is_some_and(|word| word >> (port & 63) & 1 == 1)
+    }
+}
+
+/// Why a window ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The next record is of a later window.
+    Time,
+    /// Enough bytes for one window.
+    Bytes,
+    /// The capture is read.
+    End,
+}
+
+/// One point's reader, decoder and flow table.
+pub struct Ingest {
+    /// The records.
+    pub reader: CaptureReader,
+    decoder: Decoder,
+    /// The flows.
+    pub table: FlowTable,
+    /// The rows of the current window.
+    pub batch: Batch,
+    /// What passed over time.
+    pub activity: Activity,
+    /// What passed at all.
+    pub presence: Presence,
+    /// Rows decoded ahead of their window by [`Ingest::peek`].
+    stash: VecDeque<(Row, FlowKey, Option<Detail>)>,
+    /// Records read.
+    pub packets: u64,
+    /// Where the last window ended.
+    pub stop: Stop,
+    /// Time of the last row.
+    pub reached: i64,
+}
+
+impl Ingest {
+    /// A point at its start.
+    pub fn new(reader: CaptureReader) -> Self {
+        Self {
+            reader,
+            decoder: Decoder::new(),
+            table: FlowTable::default(),
+            batch: Batch::default(),
+            activity: Activity::default(),
+            presence: Presence::default(),
+            stash: VecDeque::new(),
+            packets: 0,
+            stop: Stop::Time,
+            reached: i64::MIN,
+        }
+    }
+
+    /// Decodes about `bytes` of the capture ahead, for a look at what it holds.
+    pub fn peek(&mut self, bytes: u64) -> impl Iterator<Item = (&Row, &FlowKey)> {
+        let end = self.reader.decoded_bytes() + bytes;
+        let mut details = Vec::new();
+        while self.reader.decoded_bytes() < end {
+            let Next::Record(record) = self.reader.next(i64::MAX) else { break };
+            let (row, key) = self.decoder.decode(&record, &mut details);
+            self.stash.push_back((row, key, details.pop()));
+        }
+        self.stash.iter().map(|(row, key, _)| (row, key))
+    }
+
+    /// First time stamp of the rows decoded ahead.
+    pub fn first_time(&self) -> Option<i64> {
+        self.stash.front().map(|(row, ..)| row.time)
+    }
+
+    /// Reads one window: all records before `until`, at most about `bytes`.
+    #[inline(never)]
+    pub fn window(&mut self, until: i64, bytes: u64) {
+        self.batch.clear();
+        if self.stop == Stop::End {
+            return;
+        }
+        let mut rows = [Row::default(); BATCH];
+        let mut keys = [FlowKey::default(); BATCH];
+        self.stop = Stop::Time;
+        while let Some((row, ..)) = self.stash.front() {
+            if row.time >= until {
+                return;
+            }
+            let mut filled = 0;
+            while filled < BATCH
+                && let Some((mut row, key, detail)) = self.stash.pop_front()
+            {
+                if row.time >= until {
+                    self.stash.push_front((row, key, detail));
+                    break;
+                }
+                row.detail = 0;
+                if let Some(detail) = detail {
+                    self.batch.details.push(detail);
+                    row.detail = self.batch.details.len() as u32;
+                }
+                (rows[filled], keys[filled]) = (row, key);
+                filled += 1;
+            }
+            self.resolve(&rows[..filled], &keys[..filled]);
+        }
+        let end = self.reader.decoded_bytes() + bytes;
+        loop {
+            let mut filled = 0;
+            let mut stop = None;
+            while filled < BATCH {
+                match self.reader.next(until) {
+                    Next::Record(record) => {
+                        (rows[filled], keys[filled]) = self.decoder.decode(&record, &mut self.batch.details);
+                        filled += 1;
+                    }
+                    Next::Later => {
+                        stop = Some(Stop::Time);
+                        break;
+                    }
+                    Next::End => {
+                        stop = Some(Stop::End);
+                        break;
+                    }
+                }
+            }
+            self.resolve(&rows[..filled], &keys[..filled]);
+            if stop.is_none() && self.reader.decoded_bytes() >= end {
+                stop = Some(Stop::Bytes);
+            }
+            if let Some(stop) = stop {
+                self.stop = stop;
+                return;
+            }
+        }
+    }
+
+    /// Finds the flows of a few rows and files the rows.
+    #[inline(never)]
+    fn resolve(&mut self, rows: &[Row], keys: &[FlowKey]) {
+        let mut prints = [0_u64; BATCH];
+        for (print, key) in prints.iter_mut().zip(keys) {
+            *print = fingerprint(key);
+        }
+        let mut touched = 0;
+        for print in &prints[..rows.len()] {
+            touched ^= self.table.touch(*print);
+        }
+        std::hint::black_box(touched);
+        self.packets += rows.len() as u64;
+        for ((row, key), &print) in rows.iter().zip(keys).zip(&prints) {
+            self.presence.kinds[row.kind as usize] += 1;
+            let span = self.presence.span.get_or_insert((row.time, row.time));
+            span.0 = span.0.min(row.time);
+            span.1 = span.1.max(row.time);
+            if row.bits & (bits::CUT | bits::MALFORMED) != 0 || row.l2 & 0xffff != 0 {
+                self.unusual(row);
+            }
+            self.reached = row.time;
+            let mut entry = match self.table.find(print) {
+                Some(entry) => entry,
+                None => self.open(print, key, row),
+            };
+            if row.kind == Kind::Tcp && row.flags & (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::RST) == tcp_flags::SYN {
+                entry = self.incarnate(entry, print, key, row);
+            }
+            if entry.pair == UNPAIRED {
+                let mark = self.batch.marks.len() as u32;
+                self.batch.marks.push(Mark::new(row, None));
+                self.batch.loose.push(Loose { row: Row { flow: entry.flow, ..*row }, mark });
+            } else {
+                let direction = u32::from(row.has(bits::FROM_HIGH)) ^ (entry.pair & 1);
+                self.batch.marks.push(Mark::new(row, Some(direction)));
+                let pair = entry.pair >> 1;
+                self.batch.rows[pair as usize % SHARDS]
+                    .push(Row { flow: (pair / SHARDS as u32) << 1 | direction, ..*row });
+            }
+        }
+    }
+
+    #[cold]
+    fn open(&mut self, print: u64, key: &FlowKey, row: &Row) -> Entry {
+        self.presence.open(key);
+        let entry = self.table.open(print, *key);
+        let opens = row.kind == Kind::Tcp && row.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
+        self.table.flows[entry.flow as usize].begun = !opens;
+        entry
+    }
+
+    #[cold]
+    fn unusual(&mut self, row: &Row) {
+        self.presence.cut += u64::from(row.has(bits::CUT));
+        self.presence.unsupported += u64::from(row.kind == Kind::Link && row.has(bits::MALFORMED));
+        let vlan = (row.l2 & 0xffff) as u16;
+        if vlan != 0 && self.presence.vlans.len() < 64 {
+            self.presence.vlans.insert(vlan);
+        }
+    }
+
+    /// A SYN with another initial sequence number opens another connection under the same name (RFC 9293, section 3.4).
+    #[cold]
+    fn incarnate(
+        &mut self,
+        entry: Entry,
+        print: u64,
+        key: &FlowKey,
+        row: &Row,
+    ) -> Entry {
+        let flow = &mut self.table.flows[entry.flow as usize];
+        match flow.opening {
+            Some(isn) if isn == row.seq => entry,
+            None if !flow.begun => {
+                flow.opening = Some(row.seq);
+                flow.begun = true;
+                entry
+            }
+            _ => {
+                let entry = self.table.open(print, *key);
+                self.table.flows[entry.flow as usize].opening = Some(row.seq);
+                self.table.flows[entry.flow as usize].begun = true;
+                entry
+            }
+        }
+    }
+
+    /// Accounts the window's packets over time, once the flows are paired.
+    pub fn account(&mut self) {
+        for mark in &self.batch.marks {
+            let direction = mark.what & 3;
+            if direction != Mark::UNKNOWN {
+                self.activity.observe(Direction::BOTH[direction as usize & 1], mark.time, mark.frame, mark.what >> 2);
+            }
+        }
+    }
+}

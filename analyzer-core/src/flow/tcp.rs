@@ -1,0 +1,261 @@
+//! TCP at one point: what a segment is, judged from what this point has seen of both directions (RFC 9293, 5681, 2883).
+//!
+//! Nothing here knows the other point. Segments whose checksum is wrong must not come here: their receiver drops them.
+
+use super::ranges::Holes;
+use crate::facts::{Head, PairFacts, Stamp, Track, state};
+use crate::packet::row::{Row, tcp_flags};
+use crate::seq;
+
+/// What a segment brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Class {
+    /// No sequence space: a pure acknowledgment.
+    Ack,
+    /// Bytes not seen here before.
+    New,
+    /// Bytes not seen here before, below others that were.
+    Late,
+    /// Only bytes seen before.
+    Retransmission,
+    /// Only bytes seen before, and not needed: acknowledged already.
+    Spurious,
+    /// A keep-alive probe or a probe of a closed window.
+    Probe,
+    /// The same packet once more.
+    Duplicate,
+}
+
+impl Class {
+    /// Whether the segment repeats what this point has seen.
+    pub const fn repeats(self) -> bool {
+        matches!(self, Self::Retransmission | Self::Spurious)
+    }
+}
+
+/// A jump of the sequence number beyond any window (RFC 7323 allows 2^30): the state starts anew.
+const LARGEST_JUMP: i32 = 1 << 30;
+/// Ranges acknowledged unseen that are remembered for one direction.
+const MAX_MISSED: usize = 16;
+
+/// Takes a segment into account. `own` is its direction's track at this point, `reverse` the other direction's.
+#[inline]
+pub fn observe(
+    row: &Row,
+    own: &mut Track,
+    reverse: &mut Track,
+    facts: &mut PairFacts,
+    direction: usize,
+    point: usize,
+) -> Class {
+    let class = if row.flags & (tcp_flags::SYN | tcp_flags::RST) != 0 {
+        opening(row, own)
+    } else {
+        let length = row.seq_len();
+        if length == 0 {
+            if own.has(state::SEQ) && row.seq == own.next.wrapping_sub(1) && own.acked == own.next {
+                facts.more_mut(direction, point).keep_alives += 1;
+                Class::Probe
+            } else {
+                Class::Ack
+            }
+        } else if own.has(state::SEQ) && row.seq == own.next {
+            own.next = row.seq.wrapping_add(length);
+            Class::New
+        } else {
+            out_of_line(row, length, own, reverse, facts, direction, point)
+        }
+    };
+    if row.is(tcp_flags::FIN) {
+        own.state |= state::FIN;
+    }
+    if row.len > 0 {
+        own.state |= state::DATA;
+    }
+    if row.is(tcp_flags::ACK) && !row.is(tcp_flags::RST) {
+        acknowledge(row, own, reverse, facts, direction, point);
+    }
+    if row.window == 0 && row.flags & (tcp_flags::RST | tcp_flags::SYN) == 0 {
+        if !own.has(state::WINDOW_CLOSED) {
+            own.state |= state::WINDOW_CLOSED;
+            facts.more_mut(direction, point).zero_windows += 1;
+        }
+    } else {
+        own.state &= !state::WINDOW_CLOSED;
+    }
+    if !row.is(tcp_flags::RST) {
+        own.window = row.window;
+    }
+    class
+}
+
+#[cold]
+fn opening(row: &Row, own: &mut Track) -> Class {
+    if row.is(tcp_flags::RST) {
+        own.state |= state::RST;
+        return Class::Ack;
+    }
+    let end = row.seq.wrapping_add(row.seq_len());
+    if own.has(state::SYN) && own.has(state::SEQ) && !seq::after(end, own.next) {
+        return Class::Retransmission;
+    }
+    own.state |= state::SYN | state::SEQ;
+    own.next = end;
+    Class::New
+}
+
+/// A segment that does not start at the next sequence number.
+#[cold]
+#[inline(never)]
+fn out_of_line(
+    row: &Row,
+    length: u32,
+    own: &mut Track,
+    reverse: &Track,
+    facts: &mut PairFacts,
+    direction: usize,
+    point: usize,
+) -> Class {
+    let end = row.seq.wrapping_add(length);
+    if !own.has(state::SEQ) {
+        own.state |= state::SEQ;
+        own.next = end;
+        return Class::New;
+    }
+    let ahead = seq::distance(row.seq, own.next);
+    if ahead.unsigned_abs() > LARGEST_JUMP as u32 {
+        own.next = end;
+        own.state &= !state::HOLES;
+        facts.more_mut(direction, point).holes = Holes::default();
+        return Class::New;
+    }
+    if ahead > 0 {
+        own.state |= state::HOLES;
+        facts.more_mut(direction, point).holes.push(own.next, row.seq);
+        own.next = end;
+        return Class::New;
+    }
+    if length == 1 && ahead == -1 && row.len == 1 && reverse.has(state::ACK) {
+        // One byte below SND.NXT: a keep-alive with a garbage byte, or a probe of a closed window.
+        let more = facts.more_mut(direction, point);
+        if reverse.has(state::WINDOW_CLOSED) {
+            more.window_probes += 1;
+        } else {
+            more.keep_alives += 1;
+        }
+        return Class::Probe;
+    }
+    let beyond = seq::after(end, own.next);
+    let mut filled = 0;
+    if own.has(state::HOLES) {
+        let more = facts.more_mut(direction, point);
+        filled = more.holes.fill(row.seq, end);
+        if more.holes.is_empty() {
+            own.state &= !state::HOLES;
+        }
+    }
+    if beyond {
+        own.next = end;
+    }
+    let more = facts.more_mut(direction, point);
+    if filled > 0 {
+        more.late += 1;
+        return Class::Late;
+    }
+    if beyond {
+        return Class::New;
+    }
+    if row.ip_id != 0 && row.ip_id == own.last_ip_id && row.seq == own.last_seq {
+        more.duplicates += 1;
+        return Class::Duplicate;
+    }
+    if reverse.has(state::WINDOW_CLOSED) {
+        // Linux probes a closed window with a whole segment.
+        more.window_probes += 1;
+        return Class::Probe;
+    }
+    more.retransmissions += 1;
+    if more.duplicate_acks >= 3 {
+        more.fast += 1;
+        more.duplicate_acks = 0;
+    }
+    let at = Stamp { time: row.time, frame: row.frame };
+    if more.head.times > 0 && more.head.seq == row.seq {
+        more.head.times += 1;
+        more.head.last = at;
+    } else {
+        more.head = Head { seq: row.seq, times: 1, size: row.ip_len, first: at, last: at };
+    }
+    if more.head.times > more.worst_head.times
+        || (more.head.times == more.worst_head.times && more.head.size > more.worst_head.size)
+    {
+        more.worst_head = more.head;
+    }
+    if own.has(state::ACK) && !seq::after(end, own.acked) {
+        more.spurious += 1;
+        return Class::Spurious;
+    }
+    Class::Retransmission
+}
+
+/// Moves the other direction's acknowledged edge.
+#[inline]
+fn acknowledge(
+    row: &Row,
+    own: &Track,
+    reverse: &mut Track,
+    facts: &mut PairFacts,
+    direction: usize,
+    point: usize,
+) {
+    if !reverse.has(state::ACK) {
+        reverse.state |= state::ACK;
+        reverse.acked = row.ack;
+    }
+    let advance = seq::distance(row.ack, reverse.acked);
+    if advance > 0 && advance < LARGEST_JUMP {
+        reverse.acked = row.ack;
+        if reverse.has(state::SEQ) && (seq::after(row.ack, reverse.next) || reverse.has(state::HOLES)) {
+            acked_unseen(row, reverse, facts, 1 - direction, point);
+        }
+        if let Some(more) = facts.more[1 - direction][point].as_deref_mut() {
+            more.duplicate_acks = 0;
+        }
+    } else if advance == 0
+        && row.len == 0
+        && row.window == own.window
+        && row.flags & (tcp_flags::SYN | tcp_flags::FIN) == 0
+        && reverse.has(state::SEQ)
+        && seq::after(reverse.next, row.ack)
+    {
+        // RFC 5681, section 2: data outstanding, no data, no SYN or FIN, the same ACK point, the same window.
+        facts.more_mut(1 - direction, point).duplicate_acks += 1;
+    }
+}
+
+/// An acknowledgment passes over bytes that this point never saw.
+#[cold]
+fn acked_unseen(row: &Row, reverse: &mut Track, facts: &mut PairFacts, data_direction: usize, point: usize) {
+    let more = facts.more_mut(data_direction, point);
+    let mut missed = 0_u32;
+    let ranges = &mut more.missed;
+    let mut note = |low: u32, high: u32| {
+        missed += high.wrapping_sub(low);
+        if ranges.len() == MAX_MISSED {
+            ranges.remove(0);
+        }
+        ranges.push((low, high));
+    };
+    more.holes.drain_before(row.ack, &mut note);
+    if seq::after(row.ack, reverse.next) {
+        note(reverse.next, row.ack);
+        reverse.next = row.ack;
+    }
+    if more.holes.is_empty() {
+        reverse.state &= !state::HOLES;
+    }
+    if missed > 0 {
+        more.acked_unseen += 1;
+    }
+}
