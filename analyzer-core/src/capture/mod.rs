@@ -1,8 +1,35 @@
-//! Bytes → records: sniffs the format, reads with large reused buffers, lends each record as a borrowed slice.
+//! Bytes → records: sniffs the format, reads with one large reused buffer, lends each record as a borrowed slice.
+//!
+//! - `input`: the bytes, whatever they come from
+//! - `sniff`: what a file is, and what to say of one that is no capture
+//! - `pcap`, `pcapng`: one file for each format
+//! - `problem`: what is damaged; damage never stops the analysis of what precedes it
+//!
+//! A record is handed on as the file has it: this layer does not look into the captured bytes, does not sort by time,
+//! and does not judge whether a time stamp makes sense.
 
-/// The libpcap link-layer header type of an interface (`DLT_*` / `LINKTYPE_*` number).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkType(pub u16);
+mod input;
+mod link_type;
+mod pcap;
+mod pcapng;
+mod problem;
+mod sniff;
+
+pub use link_type::LinkType;
+
+use crate::Error;
+use crate::report::Problem;
+use input::Input;
+use pcap::Pcap;
+use pcapng::PcapNg;
+use problem::Problems;
+use sniff::Magic;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// Longest record or block that is read at all; it bounds the memory that a wrong length can cost.
+const MAX_RECORD: u32 = 32 << 20;
 
 /// One captured frame, borrowed from the reader's buffer.
 #[derive(Clone, Copy, Debug)]
@@ -11,7 +38,7 @@ pub struct Record<'a> {
     pub time: i64,
     /// 1-based number in the capture.
     pub frame: u32,
-    /// Length on the wire.
+    /// Length on the wire; never less than that of `data`.
     pub wirelen: u32,
     /// Index of the interface in its section (0 for pcap).
     pub interface: u16,
@@ -21,4 +48,171 @@ pub struct Record<'a> {
     pub fcs_len: u8,
     /// The captured bytes.
     pub data: &'a [u8],
+}
+
+/// What [`CaptureReader::next`] found.
+#[derive(Clone, Copy, Debug)]
+pub enum Next<'a> {
+    /// The next record, below the time asked for.
+    Record(Record<'a>),
+    /// The next record's time is not below the time asked for; it stays the next one.
+    Later,
+    /// There are no more records.
+    End,
+}
+
+/// An interface of a capture, with what the file says of it so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interface {
+    /// 0-based number of its section among those of the file (0 for pcap).
+    pub section: u32,
+    /// Index in its section, as in [`Record::interface`].
+    pub index: u16,
+    /// Its name (`eth0`); empty when the file does not say.
+    pub name: String,
+    /// Its description; empty when the file does not say.
+    pub description: String,
+    /// The capture filter in libpcap's syntax; empty when the file does not say.
+    pub filter: String,
+    /// Link type of its frames.
+    pub link_type: LinkType,
+    /// Most bytes captured of a frame; 0 for no limit.
+    pub snaplen: u32,
+    /// Bytes of frame check sequence at the end of each frame.
+    pub fcs_len: u8,
+    /// Units of its time stamps in a second; none when that is beyond 64 bits.
+    pub ticks_per_second: Option<u64>,
+    /// Records read from it.
+    pub packets: u64,
+    /// Packets that it received, by its last statistics block.
+    pub received: Option<u64>,
+    /// Packets dropped by the interface for lack of resources, by its last statistics block.
+    pub dropped: Option<u64>,
+    /// Packets dropped by the operating system, by its last statistics block.
+    pub dropped_by_os: Option<u64>,
+    /// Packets dropped, added up from the records that tell of losses before them.
+    pub dropped_between: u64,
+}
+
+/// What is known of a capture so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CaptureSummary {
+    /// `pcap` or `pcapng`; with `+gzip`, `+zstd` or `+lz4` when compressed.
+    pub format: String,
+    /// The interfaces of all sections, in file order (the first few thousand).
+    pub interfaces: Vec<Interface>,
+    /// Records read.
+    pub packets: u64,
+    /// Byte offset in the (decompressed) capture at which it is cut off or could not be read on.
+    pub truncated_at: Option<u64>,
+    /// Damage, in file order.
+    pub problems: Vec<Problem>,
+    /// Comments on sections, in file order (the first hundred).
+    pub comments: Vec<String>,
+    /// Program that wrote the capture, when it says so.
+    pub application: Option<String>,
+}
+
+/// Reads the records of one capture in file order.
+pub struct CaptureReader {
+    input: Input,
+    format: Format,
+    problems: Problems,
+    compression: Option<&'static str>,
+    input_size: Option<u64>,
+}
+
+enum Format {
+    Pcap(Pcap),
+    PcapNg(PcapNg),
+}
+
+impl CaptureReader {
+    /// Opens a capture by name, `-` being the standard input. Its format is told by its first bytes.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        if path == Path::new("-") {
+            return Self::from_reader("-", Box::new(io::stdin()));
+        }
+        let name = path.to_string_lossy();
+        let failed = |source| Error::Io { path: path.to_owned(), source };
+        let metadata = path.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            return Err(Error::NotACapture { path: path.to_owned(), reason: "is a directory".to_owned() });
+        }
+        let file = File::open(path).map_err(failed)?;
+        let size = metadata.is_file().then_some(metadata.len());
+        Self::start(&name, Box::new(file), size)
+    }
+
+    /// Reads a capture from anything; `name` is for messages. Short and interrupted reads are fine.
+    pub fn from_reader(name: &str, reader: Box<dyn Read + Send>) -> Result<Self, Error> {
+        Self::start(name, reader, None)
+    }
+
+    fn start(name: &str, reader: Box<dyn Read + Send>, input_size: Option<u64>) -> Result<Self, Error> {
+        let not_a_capture = |reason| Error::NotACapture { path: PathBuf::from(name), reason };
+        let mut problems = Problems::new(name);
+        let mut input = Input::new(reader);
+        let magic = sniff::magic(&mut input);
+        let opened = match magic {
+            Magic::Pcap => Pcap::open(&mut input, &mut problems).map(Format::Pcap),
+            Magic::PcapNg => PcapNg::open(&mut input).map(Format::PcapNg),
+            Magic::Compressed(compression) => Err(format!("is compressed with {compression}")),
+            Magic::Other => Err(sniff::describe(&mut input, name)),
+        };
+        let format = match (opened, input.take_failure()) {
+            (Ok(format), None) => format,
+            (_, Some(source)) => return Err(Error::Io { path: PathBuf::from(name), source }),
+            (Err(reason), None) => return Err(not_a_capture(reason)),
+        };
+        Ok(Self { input, format, problems, compression: None, input_size })
+    }
+
+    /// The next record if its time is below `until`. Damage is not an error: it is skipped, and stands in the
+    /// [`summary`](Self::summary).
+    #[inline]
+    pub fn next(&mut self, until: i64) -> Next<'_> {
+        match &mut self.format {
+            Format::Pcap(pcap) => pcap.next(&mut self.input, &mut self.problems, until),
+            Format::PcapNg(pcapng) => pcapng.next(&mut self.input, &mut self.problems, until),
+        }
+    }
+
+    /// Bytes of the stored input consumed so far, for a progress bar.
+    pub fn position(&self) -> u64 {
+        self.input.offset()
+    }
+
+    /// Bytes of the capture consumed so far, decompressed.
+    pub fn decoded_bytes(&self) -> u64 {
+        self.input.offset()
+    }
+
+    /// Size of the stored input, when it is a file.
+    pub fn input_size(&self) -> Option<u64> {
+        self.input_size
+    }
+
+    /// What is known so far: complete once [`next`](Self::next) has said [`Next::End`].
+    pub fn summary(&self) -> CaptureSummary {
+        let format = match &self.format {
+            Format::Pcap(_) => "pcap",
+            Format::PcapNg(_) => "pcapng",
+        };
+        let mut summary = match &self.format {
+            Format::Pcap(pcap) => CaptureSummary {
+                interfaces: vec![pcap.interface()],
+                packets: pcap.packets(),
+                ..CaptureSummary::default()
+            },
+            Format::PcapNg(pcapng) => pcapng.summary(),
+        };
+        summary.format = match self.compression {
+            Some(compression) => format!("{format}+{compression}"),
+            None => format.to_owned(),
+        };
+        summary.truncated_at = self.problems.truncated_at();
+        summary.problems = self.problems.list();
+        summary
+    }
 }

@@ -1,0 +1,103 @@
+//! What an input is by its first bytes, and what to tell a user whose input is no capture.
+
+use super::input::Input;
+use super::pcap::Pcap;
+use super::pcapng::PcapNg;
+
+/// What the first bytes say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Magic {
+    Pcap,
+    PcapNg,
+    /// A capture perhaps, inside `gzip`, `zstd` or `lz4`.
+    Compressed(&'static str),
+    Other,
+}
+
+/// Formats that are met by mistake, and what to do with them.
+const KNOWN: &[(&[u8], &str)] = &[
+    (b"\xfd7zXZ\0", "is compressed with xz: decompress it first with xz -d"),
+    (b"BZh", "is compressed with bzip2: decompress it first with bzip2 -d"),
+    (b"\x1f\x9d", "is compressed with compress: decompress it first with uncompress"),
+    (b"PK\x03\x04", "is a zip archive: unpack it first with unzip"),
+    (b"7z\xbc\xaf\x27\x1c", "is a 7z archive: unpack it first with 7z x"),
+    (b"Rar!\x1a\x07", "is a rar archive: unpack it first"),
+    (b"snoop\0\0\0", "is a snoop capture of Solaris: convert it first with editcap -F pcapng"),
+    (b"btsnoop\0", "is a btsnoop capture of Bluetooth, which holds no network packets"),
+    (b"GMBU", "is a capture of Microsoft Network Monitor: convert it first with editcap -F pcapng"),
+    (b"RTSS", "is a capture of Microsoft Network Monitor: convert it first with editcap -F pcapng"),
+    (b"TRSNIFF data    \x1a", "is a capture of NetXRay or Sniffer: convert it first with editcap -F pcapng"),
+    (b"XCP\0", "is a capture of NetXRay or Sniffer: convert it first with editcap -F pcapng"),
+    (b"iptrace ", "is an iptrace capture of AIX: convert it first with editcap -F pcapng"),
+    (b"\x00\x05\x16\x07", "is a macOS resource fork (AppleDouble), not the capture of that name"),
+    (b"\x7fELF", "is a program, not a capture"),
+    (b"MZ", "is a Windows program, not a capture"),
+    (b"SQLite format 3\0", "is an SQLite database, not a capture"),
+];
+
+/// Formats without a magic number, by the end of the file's name.
+const BY_NAME: &[(&str, &str)] = &[
+    (".etl", "is an event trace of Windows: convert it first with etl2pcapng or pktmon etl2pcap"),
+    (".erf", "is an ERF capture of Endace: convert it first with editcap -F pcapng"),
+];
+
+/// What is read instead.
+const ACCEPTED: &str = "pcapdiff reads pcap and pcapng, also compressed with gzip, zstd or lz4";
+
+/// Looks at the first four bytes and consumes none.
+pub(super) fn magic(input: &mut Input) -> Magic {
+    input.need(4);
+    let Some(magic) = input.peek().first_chunk::<4>() else { return Magic::Other };
+    if Pcap::sniff(*magic) {
+        return Magic::Pcap;
+    }
+    if PcapNg::sniff(*magic) {
+        return Magic::PcapNg;
+    }
+    match *magic {
+        [0x1f, 0x8b, ..] => Magic::Compressed("gzip"),
+        [0x28, 0xb5, 0x2f, 0xfd] => Magic::Compressed("zstd"),
+        // The frame format, and the legacy one of `lz4 -l`.
+        [0x04, 0x22, 0x4d, 0x18] | [0x02, 0x21, 0x4c, 0x18] => Magic::Compressed("lz4"),
+        _ => Magic::Other,
+    }
+}
+
+/// Why an input named `name` is no capture, to follow its name and a colon.
+pub(super) fn describe(input: &mut Input, name: &str) -> String {
+    input.need(20);
+    let bytes = &input.peek()[..input.peek().len().min(64)];
+    if bytes.is_empty() {
+        return "is empty: tcpdump writes the file header at once, so this capture never started".to_owned();
+    }
+    if let Some((_, reason)) = KNOWN.iter().find(|(magic, _)| bytes.starts_with(magic)) {
+        return (*reason).to_owned();
+    }
+    let lower = name.to_ascii_lowercase();
+    if let Some((_, reason)) = BY_NAME.iter().find(|(end, _)| lower.ends_with(end)) {
+        return (*reason).to_owned();
+    }
+    if let Some(text) = as_text(bytes) {
+        return format!("is text that starts with {text:?}, not a capture; {ACCEPTED}");
+    }
+    if bytes.iter().all(|&byte| byte == 0) {
+        return format!("starts with zero bytes, not a capture; {ACCEPTED}");
+    }
+    let hex: Vec<String> = bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("starts with bytes {}, not a capture; {ACCEPTED}", hex.join(" "))
+}
+
+/// The first line, when the bytes look like text.
+fn as_text(bytes: &[u8]) -> Option<String> {
+    let text = match str::from_utf8(bytes) {
+        Ok(text) => text,
+        // A character cut by the end of the sample.
+        Err(error) if error.error_len().is_none() => str::from_utf8(&bytes[..error.valid_up_to()]).ok()?,
+        Err(_) => return None,
+    };
+    let printable = |c: char| !c.is_control() || matches!(c, '\n' | '\r' | '\t');
+    if text.is_empty() || !text.chars().all(printable) {
+        return None;
+    }
+    Some(text.trim_start_matches('\u{feff}').lines().next().unwrap_or_default().chars().take(32).collect())
+}
