@@ -130,4 +130,13 @@ impl Input {
         }
         false
     }
+
+    /// Gives back the stream from the current position on.
+    #[cfg(feature = "compression")]
+    pub(super) fn into_source(mut self) -> Box<dyn Read + Send> {
+        self.bytes.truncate(self.end);
+        let mut read = io::Cursor::new(self.bytes);
+        read.set_position(self.start as u64);
+        Box::new(read.chain(self.source))
+    }
 }

@@ -1,6 +1,7 @@
 //! Bytes → records: sniffs the format, reads with one large reused buffer, lends each record as a borrowed slice.
 //!
 //! - `input`: the bytes, whatever they come from
+//! - `compress`: gzip, zstd and lz4, unpacked on a thread of their own
 //! - `sniff`: what a file is, and what to say of one that is no capture
 //! - `pcap`, `pcapng`: one file for each format
 //! - `problem`: what is damaged; damage never stops the analysis of what precedes it
@@ -8,6 +9,8 @@
 //! A record is handed on as the file has it: this layer does not look into the captured bytes, does not sort by time,
 //! and does not judge whether a time stamp makes sense.
 
+#[cfg(feature = "compression")]
+mod compress;
 mod input;
 mod link_type;
 mod pcap;
@@ -23,10 +26,12 @@ use input::Input;
 use pcap::Pcap;
 use pcapng::PcapNg;
 use problem::Problems;
-use sniff::Magic;
+use sniff::{Compression, Magic};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Longest record or block that is read at all; it bounds the memory that a wrong length can cost.
 const MAX_RECORD: u32 = 32 << 20;
@@ -118,7 +123,8 @@ pub struct CaptureReader {
     input: Input,
     format: Format,
     problems: Problems,
-    compression: Option<&'static str>,
+    /// How the input is compressed, and how many of its bytes have been read so far.
+    compression: Option<(Compression, Arc<AtomicU64>)>,
     input_size: Option<u64>,
 }
 
@@ -153,19 +159,39 @@ impl CaptureReader {
         let not_a_capture = |reason| Error::NotACapture { path: PathBuf::from(name), reason };
         let mut problems = Problems::new(name);
         let mut input = Input::new(reader);
-        let magic = sniff::magic(&mut input);
-        let opened = match magic {
+        let mut compression = None;
+        if let Magic::Compressed(found) = sniff::magic(&mut input) {
+            let (unpacked, position) = unpack(input, found).map_err(|error| match error {
+                Some(source) => Error::Io { path: PathBuf::from(name), source },
+                None => not_a_capture(format!(
+                    "is compressed with {0}, which this build cannot read (feature `compression` is off): decompress it first",
+                    found.name()
+                )),
+            })?;
+            input = unpacked;
+            compression = Some((found, position));
+        }
+        let opened = match sniff::magic(&mut input) {
             Magic::Pcap => Pcap::open(&mut input, &mut problems).map(Format::Pcap),
             Magic::PcapNg => PcapNg::open(&mut input).map(Format::PcapNg),
-            Magic::Compressed(compression) => Err(format!("is compressed with {compression}")),
+            Magic::Compressed(inner) => Err(format!("is compressed with {}", inner.name())),
             Magic::Other => Err(sniff::describe(&mut input, name)),
         };
-        let format = match (opened, input.take_failure()) {
-            (Ok(format), None) => format,
-            (_, Some(source)) => return Err(Error::Io { path: PathBuf::from(name), source }),
-            (Err(reason), None) => return Err(not_a_capture(reason)),
+        let format = match opened {
+            Ok(format) => format,
+            Err(reason) => {
+                // What could be read is no capture because no more could be read.
+                if let Some(source) = input.take_failure() {
+                    return Err(Error::Io { path: PathBuf::from(name), source });
+                }
+                let reason = match &compression {
+                    Some((found, _)) => format!("is compressed with {}, and what is inside {reason}", found.name()),
+                    None => reason,
+                };
+                return Err(not_a_capture(reason));
+            }
         };
-        Ok(Self { input, format, problems, compression: None, input_size })
+        Ok(Self { input, format, problems, compression, input_size })
     }
 
     /// The next record if its time is below `until`. Damage is not an error: it is skipped, and stands in the
@@ -180,7 +206,10 @@ impl CaptureReader {
 
     /// Bytes of the stored input consumed so far, for a progress bar.
     pub fn position(&self) -> u64 {
-        self.input.offset()
+        match &self.compression {
+            Some((_, position)) => position.load(Ordering::Relaxed),
+            None => self.input.offset(),
+        }
     }
 
     /// Bytes of the capture consumed so far, decompressed.
@@ -208,11 +237,24 @@ impl CaptureReader {
             Format::PcapNg(pcapng) => pcapng.summary(),
         };
         summary.format = match self.compression {
-            Some(compression) => format!("{format}+{compression}"),
+            Some((compression, _)) => format!("{format}+{}", compression.name()),
             None => format.to_owned(),
         };
         summary.truncated_at = self.problems.truncated_at();
         summary.problems = self.problems.list();
         summary
     }
+}
+
+/// The unpacked bytes of `input` and the position in it; no error when this build has no decompression.
+#[cfg(feature = "compression")]
+fn unpack(input: Input, compression: Compression) -> Result<(Input, Arc<AtomicU64>), Option<io::Error>> {
+    let (unpacked, position) = compress::unpack(input.into_source(), compression)?;
+    Ok((Input::new(Box::new(unpacked)), position))
+}
+
+/// Without decompression.
+#[cfg(not(feature = "compression"))]
+fn unpack(_: Input, _: Compression) -> Result<(Input, Arc<AtomicU64>), Option<io::Error>> {
+    Err(None)
 }

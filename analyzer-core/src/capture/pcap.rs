@@ -38,6 +38,8 @@ pub(super) struct Pcap {
     fcs_len: u8,
     packets: u64,
     last_time: i64,
+    /// Of the record before the last: the last one may have been misread damage already.
+    before_last_time: i64,
     ended: bool,
     snaplen: u32,
     /// Version 2.3 and before: the two lengths may stand in the other order.
@@ -105,6 +107,11 @@ impl Pcap {
         }
         let snaplen = number(16);
         let network = number(20);
+        if network & 0x03ff_0000 != 0 {
+            let link_type = network & 0xffff;
+            let message = format_args!("file header: link type {network:#010x} has reserved bits; read as {link_type}");
+            problems.note(20, 1, message);
+        }
         // Bit 26 says that the upper four bits count the 16-bit words of frame check sequence (LT_FCS_LENGTH).
         let fcs_len = if network & 0x0400_0000 != 0 { (network >> 28) as u8 * 2 } else { 0 };
         Ok(Self {
@@ -116,6 +123,7 @@ impl Pcap {
             fcs_len,
             packets: 0,
             last_time: 0,
+            before_last_time: 0,
             ended: false,
             snaplen,
             lengths_swapped: major == 2 && minor <= 3,
@@ -181,6 +189,7 @@ impl Pcap {
     #[inline]
     fn lend<'a>(&mut self, input: &'a mut Input, header: Header, time: i64) -> Record<'a> {
         self.packets += 1;
+        self.before_last_time = self.last_time;
         self.last_time = time;
         Record {
             time,
@@ -263,14 +272,13 @@ impl Pcap {
         if !input.need(total) {
             return Verdict::Cut;
         }
-        // Legal, but a wrong length is likelier: believed when another record or the end of the file follows.
-        if header.caplen > self.limit && input.need(total + self.header_len) {
-            let follows = self.header(&input.peek()[total..]).is_some_and(|next| self.plausible(next, None));
+        // Legal, but damage is likelier: believed when another record or the end of the file follows.
+        let odd = header.caplen > self.limit || header.caplen > header.wirelen || header.caplen == 0;
+        if odd && input.need(total + self.header_len) {
+            let follows = self.header(&input.peek()[total..]).is_some_and(|next| self.possible(next));
             if !follows {
-                let (caplen, snaplen) = (Grouped(header.caplen.into()), Grouped(self.snaplen.into()));
-                return Verdict::Bad(format!(
-                    "length {caplen} is more than the snap length {snaplen}, and no record follows it"
-                ));
+                let (caplen, wirelen) = (Grouped(header.caplen.into()), Grouped(header.wirelen.into()));
+                return Verdict::Bad(format!("length {caplen}, on the wire {wirelen}, and no record follows it"));
             }
         }
         Verdict::Good
@@ -313,7 +321,11 @@ impl Pcap {
 
     /// Whether [`RESYNC_RECORDS`] plausible records follow each other from here on, or fewer that end the file exactly.
     fn fits(&self, bytes: &[u8], ended: bool) -> bool {
-        let mut previous = (self.packets > 0).then_some(self.last_time);
+        let mut previous = match self.packets {
+            0 => [None, None],
+            1 => [Some(self.last_time), None],
+            _ => [Some(self.last_time), Some(self.before_last_time)],
+        };
         let mut at = 0;
         for nth in 0..RESYNC_RECORDS {
             if nth > 0 && ended && at == bytes.len() {
@@ -323,20 +335,24 @@ impl Pcap {
             if !self.plausible(header, previous) {
                 return false;
             }
-            previous = Some(self.time(header));
+            previous = [Some(self.time(header)), None];
             at += self.header_len + header.caplen as usize;
         }
         true
     }
 
-    /// Whether a header is what a record could have, `previous` being the time of the one before.
-    fn plausible(&self, header: Header, previous: Option<i64>) -> bool {
-        let lengths = (1..=self.limit).contains(&header.caplen)
-            && (header.caplen <= header.wirelen || self.lengths_swapped || self.noted_longer_than_wire)
-            && header.wirelen <= MAX_RECORD;
+    /// Whether a record of any writer can have this header.
+    fn possible(&self, header: Header) -> bool {
+        header.caplen <= self.limit && header.wirelen <= MAX_RECORD && (header.caplen > 0 || header.wirelen > 0)
+    }
+
+    /// Whether a header is what a record here should have, its time near to one of `previous` if there are any.
+    fn plausible(&self, header: Header, previous: [Option<i64>; 2]) -> bool {
+        let ordered = header.caplen <= header.wirelen || self.lengths_swapped || self.noted_longer_than_wire;
+        let time = self.time(header);
+        let mut times = previous.into_iter().flatten().peekable();
+        let near = times.peek().is_none() || times.any(|previous| time.abs_diff(previous) <= RESYNC_TIME);
         // Writers that count nanoseconds under the microsecond magic exist, so that is the bound for both.
-        lengths
-            && i64::from(header.fraction) < SECOND
-            && previous.is_none_or(|previous| self.time(header).abs_diff(previous) <= RESYNC_TIME)
+        self.possible(header) && header.caplen > 0 && ordered && i64::from(header.fraction) < SECOND && near
     }
 }

@@ -50,6 +50,8 @@ pub(super) struct PcapNg {
     last_time: i64,
     ended: bool,
     sections: u32,
+    /// The section is of a version whose blocks cannot be understood.
+    foreign: bool,
     /// Interfaces of all sections.
     described: Vec<Interface>,
     comments: Vec<String>,
@@ -145,6 +147,8 @@ struct Found {
 enum Content {
     Packet(Found),
     Nothing,
+    /// Something to tell.
+    Odd(String),
     /// A block of good length with nonsense inside.
     Bad(String),
 }
@@ -175,6 +179,7 @@ impl PcapNg {
             last_time: 0,
             ended: false,
             sections: 0,
+            foreign: false,
             described: Vec::new(),
             comments: Vec::new(),
             application: None,
@@ -273,6 +278,11 @@ impl PcapNg {
                     input.take(length);
                     continue;
                 }
+                Content::Odd(reason) => {
+                    problems.note(offset, frame, format_args!("{place}: {reason}"));
+                    input.take(length);
+                    continue;
+                }
                 Content::Bad(reason) => {
                     problems.note(offset, frame, format_args!("{place}: {reason}; skipped"));
                     input.take(length);
@@ -353,6 +363,9 @@ impl PcapNg {
     /// Takes in a block of good length.
     fn read_block(&mut self, block: &[u8]) -> Content {
         let kind = self.word(block, 0);
+        if self.foreign && kind != SECTION_HEADER {
+            return Content::Nothing;
+        }
         match kind {
             ENHANCED_PACKET | PACKET => self.read_packet(block, kind),
             SIMPLE_PACKET => self.read_simple_packet(block),
@@ -443,12 +456,13 @@ impl PcapNg {
             }
         }
         let (major, minor) = (half(block, 12, swapped), half(block, 14, swapped));
-        if major == 1 {
-            return Content::Nothing;
+        self.foreign = major != 1;
+        match (major, minor) {
+            // Some writers say 1.2, and nothing in it is different.
+            (1, 0 | 2) => Content::Nothing,
+            (1, _) => Content::Odd(format!("section of version {major}.{minor}; read as version 1.0")),
+            _ => Content::Odd(format!("section of version {major}.{minor}, which is not known; skipped as a whole")),
         }
-        Content::Bad(format!(
-            "section of version {major}.{minor}, which is not known; its blocks are read all the same"
-        ))
     }
 
     fn read_interface(&mut self, block: &[u8]) -> Content {

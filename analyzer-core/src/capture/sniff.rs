@@ -10,8 +10,38 @@ pub(super) enum Magic {
     Pcap,
     PcapNg,
     /// A capture perhaps, inside `gzip`, `zstd` or `lz4`.
-    Compressed(&'static str),
+    Compressed(Compression),
     Other,
+}
+
+/// Which compression an input has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compression {
+    Gzip,
+    Zstd,
+    Lz4,
+}
+
+impl Compression {
+    /// By the first four bytes.
+    pub(super) fn sniff(magic: [u8; 4]) -> Option<Self> {
+        match magic {
+            [0x1f, 0x8b, ..] => Some(Self::Gzip),
+            [0x28, 0xb5, 0x2f, 0xfd] => Some(Self::Zstd),
+            // The frame format, and the legacy one of `lz4 -l`.
+            [0x04, 0x22, 0x4d, 0x18] | [0x02, 0x21, 0x4c, 0x18] => Some(Self::Lz4),
+            _ => None,
+        }
+    }
+
+    /// As in `pcap+gzip`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+            Self::Lz4 => "lz4",
+        }
+    }
 }
 
 /// Formats that are met by mistake, and what to do with them.
@@ -54,13 +84,7 @@ pub(super) fn magic(input: &mut Input) -> Magic {
     if PcapNg::sniff(*magic) {
         return Magic::PcapNg;
     }
-    match *magic {
-        [0x1f, 0x8b, ..] => Magic::Compressed("gzip"),
-        [0x28, 0xb5, 0x2f, 0xfd] => Magic::Compressed("zstd"),
-        // The frame format, and the legacy one of `lz4 -l`.
-        [0x04, 0x22, 0x4d, 0x18] | [0x02, 0x21, 0x4c, 0x18] => Magic::Compressed("lz4"),
-        _ => Magic::Other,
-    }
+    Compression::sniff(*magic).map_or(Magic::Other, Magic::Compressed)
 }
 
 /// Why an input named `name` is no capture, to follow its name and a colon.
