@@ -1,3 +1,212 @@
 //! `pcapdiff`: what happened between two captures of the same traffic, who did it, and what to change.
+//!
+//! Results go to standard output, messages to standard error, and the exit status is that of `diff`: 0 nothing found,
+//! 1 findings that somebody should act on, 2 trouble. The analysis itself is the library `analyzer-core`; this crate
+//! knows the command line and the forms of the report.
 
-fn main() {}
+mod args;
+mod catalogue;
+mod commands;
+mod engine;
+mod output;
+mod progress;
+mod render;
+mod select;
+
+use analyzer_core::report::Report;
+use analyzer_core::{Error, Options};
+use clap::Parser;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use args::{Analyze, Cli, Command};
+use engine::{Core, Engine};
+use output::{Destination, message};
+use progress::Meter;
+use render::{Format, View};
+
+/// Nothing found.
+const NOTHING: u8 = 0;
+/// Findings of severity warning or error.
+const FINDINGS: u8 = 1;
+/// Unreadable input, bad usage, no room for the output.
+const TROUBLE: u8 = 2;
+/// As a shell reports SIGINT, so that a loop around `pcapdiff` can stop too.
+const INTERRUPTED: u8 = 130;
+
+/// Damaged places named on standard error for each input.
+const MOST_PROBLEMS: usize = 10;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        Some(Command::Detectors) => commands::detectors().map(|()| NOTHING),
+        Some(Command::Explain { id }) => commands::explain(id).map(|()| NOTHING),
+        None => analyze(&cli.analyze, &Core),
+    };
+    ExitCode::from(result.unwrap_or_else(|error| {
+        if matches!(error.downcast_ref(), Some(Error::Cancelled)) {
+            return INTERRUPTED;
+        }
+        message(&format!("{error:#}"));
+        TROUBLE
+    }))
+}
+
+/// Analyses the pair, delivers the report, and says how it went.
+fn analyze(asked: &Analyze, engine: &dyn Engine) -> anyhow::Result<u8> {
+    let (Some(a), Some(b)) = (asked.a.as_deref(), asked.b.as_deref()) else {
+        // clap requires both unless there is a subcommand.
+        anyhow::bail!("two captures are needed");
+    };
+    let stdin = Path::new("-");
+    if a == stdin && b == stdin {
+        anyhow::bail!("only one of the captures can come from standard input");
+    }
+    let destination = Destination::new(asked.output.as_deref(), &[a, b])?;
+
+    let mut report = run_engine(asked, engine, a, b)?;
+    if !asked.quiet {
+        say_problems(&report, asked.verbose);
+    }
+
+    let hidden = select::select(&mut report, asked);
+    let view = View { width: destination.width(), verbose: asked.verbose, quiet: asked.quiet, hidden };
+    let mut bytes = render::render(asked.format, &report, view)?;
+    if asked.format == Format::Human && !destination.colours(asked.color) {
+        bytes = anstream::adapter::strip_bytes(&bytes).into_vec();
+    }
+    destination.write(&bytes)?;
+    Ok(if report.findings.iter().any(select::actionable) { FINDINGS } else { NOTHING })
+}
+
+/// Runs the analysis with a progress bar, and lets Ctrl-C stop it.
+fn run_engine(asked: &Analyze, engine: &dyn Engine, a: &Path, b: &Path) -> anyhow::Result<Report> {
+    let mut options = Options::default();
+    options.threads = asked.threads;
+    options.thresholds = asked.thresholds.iter().cloned().collect();
+
+    let cancel = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&cancel);
+    // The second Ctrl-C, or one while a pager is slow to take the result, ends it at once. Without a handler the
+    // default action ends it as well, so a failure to install one is no reason to stop.
+    let _ = ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::SeqCst) {
+            std::process::exit(INTERRUPTED.into());
+        }
+    });
+
+    let meter = Arc::new(Meter::new(asked.progress, asked.quiet));
+    let told = Arc::clone(&meter);
+    let on_progress = Box::new(move |bytes, total, packets| told.update(bytes, total, packets));
+    let result = engine.analyze(a, b, options, on_progress, Arc::clone(&cancel));
+    meter.finish();
+    // From here on there is nothing left to cancel.
+    cancel.store(true, Ordering::SeqCst);
+    Ok(result?)
+}
+
+/// Names the damaged places of the inputs: they limit what the report can say.
+fn say_problems(report: &Report, all: bool) {
+    let most = if all { usize::MAX } else { MOST_PROBLEMS };
+    for input in [&report.inputs.a, &report.inputs.b] {
+        for problem in input.problems.iter().take(most) {
+            message(&format!(
+                "{}: byte {}, frame {}: {}",
+                problem.file, problem.offset, problem.frame, problem.message
+            ));
+        }
+        if input.problems.len() > most {
+            message(&format!("{} more damaged places in the same input (-v names them)", input.problems.len() - most));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::sample;
+
+    /// An engine whose report is known.
+    struct Fixed(fn() -> Report);
+
+    impl Engine for Fixed {
+        fn analyze(
+            &self,
+            _a: &Path,
+            _b: &Path,
+            _options: Options,
+            progress: engine::OnProgress,
+            _cancel: Arc<AtomicBool>,
+        ) -> Result<Report, Error> {
+            progress(1, Some(2), 3);
+            Ok((self.0)())
+        }
+    }
+
+    /// The exit status and the result of an analysis that finds `report`.
+    fn run(report: fn() -> Report, arguments: &[&str]) -> (anyhow::Result<u8>, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join("result");
+        let output_name = output.to_str().unwrap();
+        let common = ["pcapdiff", "a.pcap", "b.pcap", "--progress", "never", "--output", output_name];
+        let cli = Cli::try_parse_from(common.into_iter().chain(arguments.iter().copied())).unwrap();
+        let status = analyze(&cli.analyze, &Fixed(report));
+        (status, std::fs::read_to_string(output).unwrap_or_default())
+    }
+
+    #[test]
+    fn the_exit_status_is_that_of_diff() {
+        assert_eq!(run(sample::healthy, &[]).0.unwrap(), NOTHING);
+        assert_eq!(run(sample::resets, &[]).0.unwrap(), FINDINGS);
+        // Context alone calls for nothing.
+        assert_eq!(run(sample::resets, &["--only", "offload-artifact"]).0.unwrap(), NOTHING);
+    }
+
+    #[test]
+    fn filters_decide_what_is_reported() {
+        for (arguments, kept) in [
+            (&["--ignore", "tcp-reset"][..], 1),
+            (&["--min-severity", "warning"], 1),
+            (&["--min-severity", "info"], 2),
+            (&["--min-confidence", "0.98"], 1),
+            (&["--only", "udp-stall"], 0),
+        ] {
+            let (_, text) = run(sample::resets, &[arguments, &["--format", "json"]].concat());
+            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(value["findings"].as_array().unwrap().len(), kept, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_gets_no_colours_unless_asked_for() {
+        assert!(!run(sample::resets, &[]).1.contains('\x1b'));
+        assert!(run(sample::resets, &["--color", "always"]).1.contains('\x1b'));
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_trouble_and_says_where() {
+        for (output, reason) in [("no/such/folder/x", "no/such/folder: "), (".", ".: is a directory")] {
+            let cli = Cli::parse_from(["pcapdiff", "a", "b", "-o", output]);
+            let error = format!("{:#}", analyze(&cli.analyze, &Fixed(sample::healthy)).unwrap_err());
+            assert!(error.starts_with(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_input_is_never_overwritten() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let name = file.path().to_str().unwrap();
+        let cli = Cli::parse_from(["pcapdiff", name, "b", "-o", name]);
+        let error = analyze(&cli.analyze, &Fixed(sample::healthy)).unwrap_err().to_string();
+        assert!(error.ends_with("is one of the inputs"), "{error}");
+    }
+
+    #[test]
+    fn standard_input_can_be_one_capture_only() {
+        let cli = Cli::parse_from(["pcapdiff", "-", "-"]);
+        assert!(analyze(&cli.analyze, &Fixed(sample::healthy)).is_err());
+    }
+}

@@ -1,0 +1,199 @@
+//! The command line: what can be asked for, checked before anything is read.
+
+use analyzer_core::report::Severity;
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+use crate::catalogue;
+use crate::render::Format;
+
+const AFTER_HELP: &str = "\
+Examples:
+  pcapdiff virbr0.pcap uplink.pcap                     what happened between the two, and what to do
+  pcapdiff --format json a.pcap b.pcap | jq .findings  the same for programs
+  pcapdiff --only tcp-reset -v a.pcap b.pcap           one kind of fault, with every frame that proves it
+  pcapdiff explain tcp-reset                           how it looks, what is mistaken for it, what to do
+
+Exit status: 0 nothing found, 1 findings of severity warning or error, 2 trouble, 130 interrupted.";
+
+/// What happened between two captures of the same traffic, who did it, and what to change.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pcapdiff",
+    version,
+    after_help = AFTER_HELP,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) analyze: Analyze,
+}
+
+/// What can be asked besides an analysis.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Print the table of all detectors
+    Detectors,
+    /// Say what a finding is, how it looks in a pair, what is mistaken for it, and what to do
+    Explain {
+        /// The id of the finding
+        #[arg(value_name = "FINDING-ID", value_parser = PossibleValuesParser::new(catalogue::ids()))]
+        id: String,
+    },
+}
+
+/// An analysis of one pair.
+#[derive(Args, Debug)]
+pub(crate) struct Analyze {
+    /// The inner capture (the guest's side: a bridge or tap such as virbr0); '-' reads standard input
+    #[arg(value_name = "A", required = true)]
+    pub(crate) a: Option<PathBuf>,
+    /// The outer capture (the uplink); '-' reads standard input
+    #[arg(value_name = "B", required = true)]
+    pub(crate) b: Option<PathBuf>,
+
+    /// Form of the result
+    #[arg(long, short = 'f', value_enum, default_value_t = Format::Human, help_heading = "Output")]
+    pub(crate) format: Format,
+    /// Write the result to FILE instead of standard output
+    #[arg(long, short = 'o', value_name = "FILE", help_heading = "Output")]
+    pub(crate) output: Option<PathBuf>,
+    /// Colours; NO_COLOR in the environment turns `auto` off
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = When::Auto, help_heading = "Output")]
+    pub(crate) color: When,
+    /// Progress on standard error; `auto` shows it on a terminal, after a second
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = When::Auto, help_heading = "Output")]
+    pub(crate) progress: When,
+    /// Only the verdict and a line for each finding; no messages but errors
+    #[arg(long, short, conflicts_with = "verbose", help_heading = "Output")]
+    pub(crate) quiet: bool,
+    /// Every frame, flow and detail that a finding has
+    #[arg(long, short, help_heading = "Output")]
+    pub(crate) verbose: bool,
+
+    /// Report this kind of finding only (repeat for more)
+    #[arg(long, value_name = "ID", value_delimiter = ',', hide_possible_values = true,
+          value_parser = PossibleValuesParser::new(catalogue::ids()), help_heading = "Findings")]
+    pub(crate) only: Vec<String>,
+    /// Do not report this kind of finding (repeat for more)
+    #[arg(long, value_name = "ID", value_delimiter = ',', hide_possible_values = true,
+          value_parser = PossibleValuesParser::new(catalogue::ids()), help_heading = "Findings")]
+    pub(crate) ignore: Vec<String>,
+    /// Report findings of this severity or worse
+    #[arg(long, value_enum, value_name = "SEVERITY", default_value_t = MinSeverity::Info, help_heading = "Findings")]
+    pub(crate) min_severity: MinSeverity,
+    /// Report findings of this confidence or more, from 0 to 1
+    #[arg(long, value_name = "NUMBER", default_value_t = 0.0, value_parser = confidence, help_heading = "Findings")]
+    pub(crate) min_confidence: f64,
+    /// Change a threshold; `pcapdiff explain ID` lists those of a detector
+    #[arg(long = "threshold", value_name = "NAME=VALUE", value_parser = threshold, help_heading = "Findings")]
+    pub(crate) thresholds: Vec<(String, f64)>,
+
+    /// Worker threads; 0 takes one for each processor
+    #[arg(long, short = 'j', value_name = "N", default_value_t = 0, help_heading = "Resources")]
+    pub(crate) threads: usize,
+}
+
+/// When to do what only suits a terminal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    /// On a terminal.
+    #[default]
+    Auto,
+    /// Wherever it goes.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+/// The least severity worth reporting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MinSeverity {
+    /// Everything.
+    #[default]
+    Info,
+    /// What a person should look at.
+    Warning,
+    /// What somebody must act on.
+    Error,
+}
+
+impl From<MinSeverity> for Severity {
+    fn from(minimum: MinSeverity) -> Self {
+        match minimum {
+            MinSeverity::Info => Self::Info,
+            MinSeverity::Warning => Self::Warning,
+            MinSeverity::Error => Self::Error,
+        }
+    }
+}
+
+fn confidence(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        _ => Err("expected a number from 0 to 1".into()),
+    }
+}
+
+fn threshold(text: &str) -> Result<(String, f64), String> {
+    let Some((name, value)) = text.split_once('=') else {
+        return Err("expected NAME=VALUE".into());
+    };
+    match value.trim().parse::<f64>() {
+        Ok(value) if value.is_finite() && !name.trim().is_empty() => Ok((name.trim().to_owned(), value)),
+        _ => Err("expected NAME=VALUE with a number".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("pcapdiff").chain(arguments.iter().copied()))
+    }
+
+    #[test]
+    fn the_table_of_arguments_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_pair_is_two_files() {
+        let cli = parse(&["a.pcap", "b.pcap", "--threshold", "stall=2.5", "--only", "tcp-reset,udp-stall"]).unwrap();
+        assert_eq!(cli.analyze.a, Some("a.pcap".into()));
+        assert_eq!(cli.analyze.b, Some("b.pcap".into()));
+        assert_eq!(cli.analyze.thresholds, [("stall".to_owned(), 2.5)]);
+        assert_eq!(cli.analyze.only, ["tcp-reset", "udp-stall"]);
+    }
+
+    #[test]
+    fn subcommands_need_no_files() {
+        assert!(matches!(parse(&["detectors"]).unwrap().command, Some(Command::Detectors)));
+        assert!(matches!(parse(&["explain", "tcp-reset"]).unwrap().command, Some(Command::Explain { .. })));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for wrong in [
+            &["a.pcap"][..],
+            &[],
+            &["a.pcap", "b.pcap", "c.pcap"],
+            &["a", "b", "--only", "tcp-rest"],
+            &["a", "b", "--min-confidence", "1.5"],
+            &["a", "b", "--threshold", "stall"],
+            &["a", "b", "--threshold", "stall=soon"],
+            &["a", "b", "--threshold", "stall=inf"],
+            &["a", "b", "-q", "-v"],
+            &["explain", "nonsense"],
+        ] {
+            assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
+        }
+    }
+}

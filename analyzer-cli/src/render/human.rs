@@ -1,0 +1,590 @@
+//! The report for people at a terminal: who did it first, then the proof, then what to do.
+//!
+//! Prose is wrapped to the terminal; commands and display filters never are, because they are there to be copied. A date
+//! is printed once, after that times are distances from the finding's first packet.
+
+use analyzer_core::Time;
+use analyzer_core::report::{
+    Clock, Directions, Evidence, Finding, FlowName, Input, Report, Severity, Topology, TopologyKind, Where,
+};
+use anstyle::{AnsiColor, Style};
+use serde_json::Value;
+use std::fmt::Write;
+
+use super::text::{clock_time, count, date, duration, percent, printable, relative, thousands, width, wrap};
+use super::verdict::{side, verdict};
+use super::{View, flow_name, input_name, input_seconds};
+use crate::select::actionable;
+
+/// Prose wider than this is hard to read.
+const WIDEST: usize = 100;
+/// Narrower than this there is nothing left to wrap.
+const NARROWEST: usize = 20;
+/// Evidence, flows and reasons listed unless the reader asks for all.
+const FEW: usize = 4;
+
+/// A space at which no line breaks. It is printed as a plain one, so that what is copied is what it looks like.
+const GLUE: &str = "\u{a0}";
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+const INFO: Style = AnsiColor::Cyan.on_default();
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+
+/// The whole report.
+pub(crate) fn render(report: &Report, view: View) -> String {
+    let mut page = Page { out: String::new(), width: view.width.clamp(NARROWEST, WIDEST) };
+    if !view.quiet {
+        header(&mut page, report);
+    }
+    conclusion(&mut page, report, view);
+    let (acute, context): (Vec<&Finding>, Vec<&Finding>) = report.findings.iter().partition(|f| actionable(f));
+    if view.quiet {
+        for finding in acute {
+            page.blank_once();
+            short_finding(&mut page, finding);
+        }
+        return page.out;
+    }
+    for finding in acute {
+        page.blank();
+        full_finding(&mut page, finding, report.inputs.a.first, view);
+    }
+    if view.verbose {
+        for finding in context {
+            page.blank();
+            full_finding(&mut page, finding, report.inputs.a.first, view);
+        }
+    } else if !context.is_empty() {
+        page.blank();
+        for finding in context {
+            short_finding(&mut page, finding);
+        }
+    }
+    footer(&mut page, report, view);
+    page.out
+}
+
+/// Text under construction, of limited width.
+struct Page {
+    out: String,
+    width: usize,
+}
+
+impl Page {
+    fn blank(&mut self) {
+        if !self.out.is_empty() {
+            self.out.push('\n');
+        }
+    }
+
+    /// A blank line, unless there is one.
+    fn blank_once(&mut self) {
+        if !self.out.ends_with("\n\n") {
+            self.blank();
+        }
+    }
+
+    /// Prose that starts after `label`, in column `indent`, and stays in that column.
+    fn hanging(&mut self, label: &str, style: Style, indent: usize, text: &str) {
+        let label = printable(label);
+        let text = printable(text);
+        // On a narrow terminal the label takes a line of its own rather than half of every line.
+        let indent = if self.width < indent + NARROWEST { 2.min(indent) } else { indent };
+        let lines = wrap(&text, self.width - indent);
+        let used = width(&label);
+        let beside = used == 0 || used < indent;
+        if !beside {
+            self.styled_line(style, &label);
+        }
+        for (i, line) in lines.iter().enumerate() {
+            if i == 0 && beside && used > 0 {
+                let _ = write!(self.out, "{style}{label}{style:#}{:1$}", "", indent - used);
+            } else {
+                let _ = write!(self.out, "{:indent$}", "");
+            }
+            self.out.push_str(&line.replace(GLUE, " "));
+            self.out.push('\n');
+        }
+    }
+
+    /// Prose in column `indent`.
+    fn prose(&mut self, indent: usize, text: &str) {
+        self.hanging("", Style::new(), indent, text);
+    }
+
+    /// Something to copy: never wrapped.
+    fn verbatim(&mut self, indent: usize, text: &str) {
+        for line in text.lines() {
+            let _ = writeln!(self.out, "{:indent$}{}", "", printable(line));
+        }
+    }
+
+    fn styled_line(&mut self, style: Style, line: &str) {
+        let _ = writeln!(self.out, "{style}{line}{style:#}");
+    }
+
+    /// Short statements in a row, broken between two of them where the line is full.
+    fn row(&mut self, parts: &[String]) {
+        let mut used = 0;
+        for part in parts {
+            let part = printable(part);
+            let wide = width(&part);
+            if used > 0 && used + 3 + wide <= self.width {
+                let _ = write!(self.out, "{DIM} · {DIM:#}{part}");
+                used += 3 + wide;
+                continue;
+            }
+            if used > 0 {
+                self.out.push('\n');
+            }
+            // A statement that does not fit in a line of its own wraps like prose.
+            let lines = wrap(&part, self.width);
+            self.out.push_str(&lines.join("\n"));
+            used = lines.last().map_or(0, |line| width(line));
+        }
+        self.out.push('\n');
+    }
+}
+
+fn header(page: &mut Page, report: &Report) {
+    let [a, b] = [&report.inputs.a, &report.inputs.b].map(describe_input);
+    let (plain_a, plain_b) = (printable(&a), printable(&b));
+    if width("pcapdiff    ↔  ") + width(&plain_a) + width(&plain_b) <= page.width {
+        let _ = writeln!(page.out, "{BOLD}pcapdiff{BOLD:#}  {plain_a}  ↔  {plain_b}");
+    } else {
+        page.styled_line(BOLD, "pcapdiff");
+        page.hanging("  A", DIM, 5, &a);
+        page.hanging("  B", DIM, 5, &b);
+    }
+    let totals = &report.totals;
+    let mut parts = vec![
+        describe_topology(&report.topology),
+        format!("{}, {} paired", count(totals.flows, "flow"), thousands(totals.paired_flows)),
+        format!("{} matched", count(totals.matched, "packet")),
+        describe_clock(&report.clock),
+    ];
+    if let Some(first) = report.inputs.a.first.or(report.inputs.b.first) {
+        parts.push(format!("from {} {} UTC", date(first), clock_time(first)));
+    }
+    page.row(&parts);
+}
+
+fn describe_input(input: &Input) -> String {
+    let seconds = input_seconds(input).map(|seconds| format!(", {}", duration(seconds))).unwrap_or_default();
+    format!("{} ({}{seconds})", input_name(input), count(input.packets, "packet"))
+}
+
+fn describe_topology(topology: &Topology) -> String {
+    let networks = match topology.inside_networks.as_slice() {
+        [] => String::new(),
+        [one] => format!(" {one}"),
+        [first, rest @ ..] => format!(" {first} and {} more", rest.len()),
+    };
+    match topology.kind {
+        TopologyKind::Nat => match &topology.outside_address {
+            Some(address) => format!("NAT{networks} → {address}"),
+            None => format!("NAT{networks}"),
+        },
+        TopologyKind::Route => format!("routed{networks}"),
+        TopologyKind::Bridge => format!("bridged{networks}"),
+        TopologyKind::SamePoint => "both files are of the same point".into(),
+        TopologyKind::Unrelated => "the captures share no traffic".into(),
+        TopologyKind::Unknown => "relation of the points unknown".into(),
+    }
+}
+
+fn describe_clock(clock: &Clock) -> String {
+    if clock.samples == 0 {
+        return "clocks not compared".into();
+    }
+    let bound = clock.uncertainty_seconds.filter(|bound| *bound > 0.0);
+    match bound {
+        Some(bound) if clock.offset_seconds.abs() <= bound => format!("clocks agree within {}", duration(bound)),
+        _ => {
+            let relation = if clock.offset_seconds < 0.0 { "behind" } else { "ahead of" };
+            let bound = bound.map(|bound| format!(" (± {})", duration(bound))).unwrap_or_default();
+            match clock.offset_seconds {
+                0.0 => "clocks agree".into(),
+                offset => format!("B's clock is {} {relation} A's{bound}", duration(offset.abs())),
+            }
+        }
+    }
+}
+
+fn conclusion(page: &mut Page, report: &Report, view: View) {
+    let verdict = verdict(report, view.hidden);
+    let style = match verdict.severity {
+        Some(severity) => severity_style(severity),
+        None if verdict.todo.is_some() => WARNING,
+        None => GOOD,
+    };
+    page.blank();
+    page.hanging("VERDICT", style, 9, &verdict.headline);
+    for line in &verdict.more {
+        page.prose(9, line);
+    }
+    if let Some(todo) = &verdict.todo {
+        page.hanging("To do", BOLD, 9, todo);
+    }
+}
+
+fn severity_style(severity: Severity) -> Style {
+    match severity {
+        Severity::Error => ERROR,
+        Severity::Warning => WARNING,
+        Severity::Info => INFO,
+    }
+}
+
+fn severity_name(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Info => "info",
+    }
+}
+
+fn place_name(place: Where) -> &'static str {
+    match place {
+        Where::Inside => "inside",
+        Where::Between => "between",
+        Where::Outside => "outside",
+        Where::Unknown => "unknown",
+    }
+}
+
+fn direction_name(direction: Directions) -> &'static str {
+    match direction {
+        Directions::Outbound => "outbound",
+        Directions::Inbound => "inbound",
+        Directions::Both => "both ways",
+    }
+}
+
+/// A finding in a sentence.
+fn short_finding(page: &mut Page, finding: &Finding) {
+    let text = format!("{}: {}", finding.id, finding.summary);
+    page.hanging(severity_name(finding.severity), severity_style(finding.severity), 9, &text);
+}
+
+/// A finding with its proof and its remedy.
+fn full_finding(page: &mut Page, finding: &Finding, origin: Option<Time>, view: View) {
+    let few = if view.verbose { usize::MAX } else { FEW };
+    let mut parts = vec![
+        finding.id.to_owned(),
+        format!("{} ({})", place_name(finding.place), side(finding.place)),
+        direction_name(finding.direction).to_owned(),
+    ];
+    parts.extend(finding.cause.filter(|cause| *cause != "unknown").map(str::to_owned));
+    if finding.flow_count > 0 {
+        parts.push(count(finding.flow_count, "flow"));
+    }
+    parts.push(count(finding.packet_count, "packet"));
+    parts.push(format!("confidence {:.2}", finding.confidence));
+    let style = severity_style(finding.severity);
+    page.hanging(severity_name(finding.severity), style, 9, &whole_parts(&parts, page.width));
+
+    page.prose(2, &finding.summary);
+    page.prose(2, &when(finding, origin));
+    reasons(page, finding, few);
+    evidence(page, finding, few);
+    flows(page, &finding.flows, finding.flow_count, few);
+    if view.verbose {
+        details(page, finding);
+    }
+    fixes(page, finding);
+    if !finding.filters.a.is_empty() || !finding.filters.b.is_empty() {
+        page.styled_line(BOLD, "  Wireshark");
+        for (point, filter) in [("a", &finding.filters.a), ("b", &finding.filters.b)] {
+            if !filter.is_empty() {
+                let _ = writeln!(page.out, "    {DIM}{point}{DIM:#}  {}", printable(filter));
+            }
+        }
+    }
+}
+
+/// Short statements in a row that lines break between, not inside: `wrap` breaks at plain spaces only, and `hanging`
+/// turns the others back.
+fn whole_parts(parts: &[String], columns: usize) -> String {
+    if columns < 60 {
+        return parts.join(" · ");
+    }
+    let glued: Vec<String> = parts.iter().map(|part| part.replace(' ', GLUE)).collect();
+    glued.join(&format!("{GLUE}· "))
+}
+
+/// The finding's absolute time, once; the date only where it is not that of the header.
+fn when(finding: &Finding, origin: Option<Time>) -> String {
+    let day = match origin {
+        Some(origin) if date(origin) == date(finding.first) => String::new(),
+        _ => format!("{} ", date(finding.first)),
+    };
+    let mut text = format!("At {day}{}", clock_time(finding.first));
+    if let Some(origin) = origin
+        && finding.first > origin
+    {
+        let _ = write!(text, ", {} after the first packet", duration(finding.first.seconds_since(origin)));
+    }
+    if finding.duration_seconds > 0.0 {
+        let _ = write!(text, ", over {}", duration(finding.duration_seconds));
+    }
+    text.push('.');
+    text
+}
+
+/// The sentences of `details.reasons[side]`.
+fn reasons_of<'a>(finding: &'a Finding, side: &str) -> Vec<&'a str> {
+    let list = finding.details.get("reasons").and_then(|reasons| reasons.get(side)).and_then(Value::as_array);
+    list.into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+fn reasons(page: &mut Page, finding: &Finding, few: usize) {
+    let (pro, contra) = (reasons_of(finding, "for"), reasons_of(finding, "against"));
+    if pro.is_empty() && contra.is_empty() {
+        return;
+    }
+    for (label, list) in [("    for", &pro), ("    against", &contra)] {
+        for reason in list.iter().take(few) {
+            page.hanging(label, DIM, 13, reason);
+        }
+        more(page, 13, list.len(), few);
+    }
+    if contra.is_empty() {
+        page.hanging("    against", DIM, 13, "nothing seen");
+    }
+}
+
+/// Says how many items of a list were not shown.
+fn more(page: &mut Page, indent: usize, have: usize, shown: usize) {
+    if have > shown {
+        page.prose(indent, &format!("(… {} more)", thousands((have - shown) as u64)));
+    }
+}
+
+fn evidence(page: &mut Page, finding: &Finding, few: usize) {
+    let list = &finding.evidence;
+    let labels: Vec<String> = list.iter().take(few).map(|item| evidence_label(item, finding.first)).collect();
+    let column = labels.iter().map(|label| width(label)).max().unwrap_or(0) + 2;
+    for (item, label) in list.iter().zip(&labels) {
+        page.hanging(label, DIM, column, &item.note);
+    }
+    more(page, column, list.len(), few);
+}
+
+fn evidence_label(item: &Evidence, origin: Time) -> String {
+    let point = match item.point {
+        analyzer_core::Point::A => 'a',
+        analyzer_core::Point::B => 'b',
+    };
+    format!("    {point} #{}  {}", item.frame, relative(item.time, origin))
+}
+
+fn flows(page: &mut Page, list: &[FlowName], whole: u64, few: usize) {
+    if list.is_empty() {
+        return;
+    }
+    page.styled_line(BOLD, "  Flows");
+    for flow in list.iter().take(few) {
+        page.hanging(&format!("    {}", flow.protocol), DIM, 10, &flow_name(flow));
+    }
+    let shown = few.min(list.len());
+    more(page, 10, usize::try_from(whole).unwrap_or(usize::MAX).max(list.len()), shown);
+}
+
+fn details(page: &mut Page, finding: &Finding) {
+    let shown: Vec<_> = finding.details.iter().filter(|(key, _)| *key != "reasons").collect();
+    if shown.is_empty() {
+        return;
+    }
+    page.styled_line(BOLD, "  Details");
+    for (key, value) in shown {
+        let value = match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        page.hanging(&format!("    {key}"), DIM, 6 + width(key), &value);
+    }
+}
+
+fn fixes(page: &mut Page, finding: &Finding) {
+    if finding.fixes.is_empty() {
+        return;
+    }
+    page.styled_line(BOLD, "  What to do");
+    for (i, fix) in finding.fixes.iter().enumerate() {
+        page.hanging(&format!("    {}.", i + 1), BOLD, 7, &fix.title);
+        for command in &fix.commands {
+            page.verbatim(9, command);
+        }
+        if !fix.caveat.is_empty() {
+            page.prose(7, &format!("But: {}", fix.caveat));
+        }
+    }
+}
+
+fn footer(page: &mut Page, report: &Report, view: View) {
+    page.blank();
+    for limit in &report.coverage {
+        let point = match limit.point {
+            Some(analyzer_core::Point::A) => "A: ",
+            Some(analyzer_core::Point::B) => "B: ",
+            None => "",
+        };
+        page.hanging("Not judged", BOLD, 12, &format!("{point}{} ({})", limit.summary, limit.id));
+    }
+    let few = if view.verbose { usize::MAX } else { FEW };
+    for input in [&report.inputs.a, &report.inputs.b] {
+        for problem in input.problems.iter().take(few) {
+            let text = format!(
+                "{}: byte {}, frame {}: {}",
+                problem.file,
+                thousands(problem.offset),
+                thousands(problem.frame),
+                problem.message
+            );
+            page.hanging("Damage", BOLD, 12, &text);
+        }
+        more(page, 12, input.problems.len(), few);
+    }
+    if view.verbose {
+        page.hanging("Topology", BOLD, 12, &topology_line(&report.topology));
+        page.hanging("Clock", BOLD, 12, &clock_line(&report.clock));
+    }
+    let totals = &report.totals;
+    page.hanging(
+        "Totals",
+        BOLD,
+        12,
+        &format!(
+            "A: {} packets, {} of them matched ({}), {} seen there alone. B: {} packets, {} seen there alone. {}, {} of them paired.",
+            thousands(totals.packets_a),
+            thousands(totals.matched),
+ percent(totals.matched, totals.packets_a),
+            thousands(totals.unmatched_a),
+            thousands(totals.packets_b),
+            thousands(totals.unmatched_b),
+            count(totals.flows, "flow"),
+            thousands(totals.paired_flows),
+        ),
+    );
+    if let Some(finding) = report.findings.iter().find(|finding| actionable(finding)) {
+        page.hanging("More", BOLD, 12, &format!("`pcapdiff explain {}`", finding.id));
+    }
+}
+
+fn topology_line(topology: &Topology) -> String {
+    let mut text = describe_topology(topology);
+    if let Some(delta) = topology.ttl_delta {
+        let _ = write!(text, "; TTL goes down by {delta} from A to B");
+    }
+    if !topology.vlan.is_empty() {
+        let _ = write!(text, "; VLAN {}", Value::Object(topology.vlan.clone()));
+    }
+    if let Some(tunnel) = &topology.tunnel {
+        let _ = write!(text, "; tunnel {tunnel}");
+    }
+    text
+}
+
+fn clock_line(clock: &Clock) -> String {
+    if clock.samples == 0 {
+        return describe_clock(clock);
+    }
+    format!(
+        "{}; offset of B {}, drift {:.3} ppm, from {}",
+        describe_clock(clock),
+        duration(clock.offset_seconds),
+        clock.drift_ppm,
+        count(clock.samples, "matched packet"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::sample;
+
+    const VIEW: View = View { width: 80, verbose: false, quiet: false, hidden: 0 };
+
+    fn plain(report: &Report, view: View) -> String {
+        anstream::adapter::strip_str(&render(report, view)).to_string()
+    }
+
+    /// Lines that are prose, and so must fit.
+    fn too_wide(text: &str, columns: usize) -> Vec<&str> {
+        let copied = |line: &&str| {
+            let start = line.trim_start();
+            let filter = start.starts_with("a  ") || start.starts_with("b  ");
+            let command = line.starts_with("         ") && line.len() - start.len() == 9;
+            filter || command
+        };
+        // A single word, or a command between backticks, may be longer than the line.
+        let one_word = |line: &&str| line.trim_start().matches(' ').count() == 0 || line.contains('`');
+        text.lines().filter(|line| width(line) > columns && !copied(line) && !one_word(line)).collect()
+    }
+
+    #[test]
+    fn resets_at_80_columns() {
+        let text = plain(&sample::resets(), VIEW);
+        assert_eq!(too_wide(&text, 80), Vec::<&str>::new());
+        sample::snapshot("human-resets-80.txt", &text);
+    }
+
+    #[test]
+    fn resets_at_20_columns() {
+        let text = plain(&sample::resets(), View { width: 1, ..VIEW });
+        assert_eq!(too_wide(&text, 20), Vec::<&str>::new());
+        sample::snapshot("human-resets-20.txt", &text);
+    }
+
+    #[test]
+    fn resets_in_full() {
+        sample::snapshot(
+            "human-resets-verbose.txt",
+            &plain(&sample::resets(), View { width: 500, verbose: true, ..VIEW }),
+        );
+    }
+
+    #[test]
+    fn resets_in_brief() {
+        sample::snapshot("human-resets-quiet.txt", &plain(&sample::resets(), View { quiet: true, ..VIEW }));
+    }
+
+    #[test]
+    fn a_healthy_pair_says_what_was_checked() {
+        sample::snapshot("human-healthy.txt", &plain(&sample::healthy(), VIEW));
+    }
+
+    #[test]
+    fn hostile_strings_drive_no_terminal() {
+        let text = plain(&sample::hostile(), View { verbose: true, ..VIEW });
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+        // With colours, the only escapes are the renderer's own.
+        let coloured = render(&sample::hostile(), VIEW);
+        assert!(coloured.split('\x1b').skip(1).all(|rest| rest.starts_with('[') && rest[1..].contains('m')));
+        assert!(!coloured.contains("\x1b[2J") && !coloured.contains('\x07'));
+        sample::snapshot("human-hostile.txt", &text);
+    }
+
+    #[test]
+    fn no_width_makes_it_fail() {
+        for columns in 0..130 {
+            for report in [sample::resets(), sample::healthy(), sample::hostile()] {
+                let text = plain(&report, View { width: columns, verbose: columns % 2 == 0, ..VIEW });
+                assert!(text.contains("VERDICT"));
+            }
+        }
+    }
+
+    #[test]
+    fn clocks_are_described_by_what_is_known() {
+        let clock = Clock { offset_seconds: -1.3, drift_ppm: 0.0, uncertainty_seconds: Some(2e-6), samples: 9 };
+        assert_eq!(describe_clock(&clock), "B's clock is 1.3 s behind A's (± 2 µs)");
+        let clock = Clock { offset_seconds: 1e-6, ..clock };
+        assert_eq!(describe_clock(&clock), "clocks agree within 2 µs");
+        assert_eq!(describe_clock(&Clock::default()), "clocks not compared");
+    }
+}
