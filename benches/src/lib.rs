@@ -1,1 +1,15 @@
-//! Synthesises large pairs of captures for the benchmarks.
+//! Synthesises large pairs of captures for the benchmarks: what a guest says to the world, seen on the bridge (A) and,
+//! after the host's NAT, on the uplink (B), with the truth about it.
+//!
+//! The traffic is made to be as hard on an analyzer as real traffic is, not to look like a given network: tens of
+//! thousands of connections open and close while others live, addresses and ports are translated, every checksum is
+//! right (or rightly unfinished, where offload is on), each segment has bytes of its own, the host takes some
+//! microseconds to forward, and loses a packet now and then, which is then sent again after three duplicate ACKs or a
+//! timeout. The same plan gives the same bytes.
+
+mod packet;
+mod pcap;
+mod random;
+mod traffic;
+
+pub use traffic::{Plan, Shape, Truth, synthesise};
