@@ -1,7 +1,7 @@
 //! The only file that calls the analysis. Everything else of this crate works on a finished [`Report`].
 
 use analyzer_core::report::Report;
-use analyzer_core::{Error, Options};
+use analyzer_core::{Analysis, Error, Options};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -28,12 +28,18 @@ pub(crate) struct Core;
 impl Engine for Core {
     fn analyze(
         &self,
-        _a: &Path,
-        _b: &Path,
-        _options: Options,
-        _progress: OnProgress,
-        _cancel: Arc<AtomicBool>,
+        a: &Path,
+        b: &Path,
+        options: Options,
+        progress: OnProgress,
+        cancel: Arc<AtomicBool>,
     ) -> Result<Report, Error> {
-        Err(Error::Usage("this build cannot analyse yet".into()))
+        Analysis::builder()
+            .a_path(a)
+            .b_path(b)
+            .options(options)
+            .progress(move |now| progress(now.bytes_read, now.bytes_total, now.packets))
+            .cancel(cancel)
+            .run()
     }
 }

@@ -1,7 +1,12 @@
 //! Aligns two packet captures of the same traffic, taken at two points, and says what happened between them.
 
+pub mod align;
+mod analysis;
 pub mod capture;
+pub mod detect;
 mod error;
+pub mod facts;
+pub mod flow;
 mod options;
 pub mod packet;
 mod point;
@@ -9,6 +14,7 @@ pub mod report;
 pub mod seq;
 pub mod time;
 
+pub use analysis::{Analysis, Progress};
 pub use error::Error;
 pub use options::Options;
 pub use point::{Direction, Point};

@@ -96,6 +96,8 @@ pub struct Shard {
     pub delays: Delays,
     /// Packets given up early because too many waited.
     pub hurried: u64,
+    /// Slots of connections that ended in this window, with the time on A's clock.
+    pub closed: Vec<(u32, i64)>,
 }
 
 /// The rows of one shard in one window.
@@ -278,7 +280,13 @@ impl Shard {
                 }
                 if !wrong {
                     let repeated = own.has(state::WINDOW_CLOSED);
+                    let over = own.state & (state::FIN | state::RST);
                     seen.class = tcp::observe(row, own, reverse, facts, direction, point);
+                    if over != own.state & (state::FIN | state::RST)
+                        && (own.has(state::RST) || reverse.has(state::FIN | state::RST))
+                    {
+                        self.closed.push((slot, now));
+                    }
                     if !repeated && own.has(state::WINDOW_CLOSED) {
                         let event = event(facts.serial, row, &seen, 0, 0, 0);
                         self.events.push(EventKind::ZeroWindow, event);
@@ -552,18 +560,16 @@ impl Shard {
         let entry = seen.direction;
         let (entry_class, exit_class) =
             if seen.point == entry { (seen.class, node.class) } else { (node.class, seen.class) };
-        if entry_class.repeats() {
-            self.repeated(&node, row, seen, entry_class, exit_class);
-        }
         if row.kind == Kind::IcmpError || (row.kind == Kind::Tcp && row.is(tcp_flags::RST)) {
             crossed(facts, row, seen, &node);
         } else if !facts.resets.is_empty() {
             settle_offender(facts, seen.point, row.frame, Fate::Crossed);
             settle_offender(facts, other_point, node.frame, Fate::Crossed);
         }
+        let mut damaged = false;
         if exact {
             if wrong || (node.checksum == Checksum::Wrong && node.ip_len <= ETHERNET_MTU) {
-                self.wrong_checksum(&node, row, seen, wrong);
+                damaged = true;
             } else if node.sum != row.sum && node.sum != 0 && row.sum != 0 {
                 let event = event(facts.serial, row, seen, node.frame, u64::from(row.len), 0);
                 self.events.push(EventKind::PayloadDiffers, event);
@@ -573,6 +579,12 @@ impl Shard {
                 let event = event(facts.serial, row, seen, node.frame, u64::from(tos_a), u64::from(tos_b));
                 self.events.push(EventKind::TosDiffers, event);
             }
+        }
+        if damaged {
+            self.wrong_checksum(&node, row, seen, wrong);
+        }
+        if entry_class.repeats() {
+            self.repeated(&node, row, seen, entry_class, exit_class);
         }
     }
 

@@ -98,6 +98,7 @@ impl Series {
 
 #[derive(Clone, Debug, Default)]
 struct Flowing {
+    first: Option<i64>,
     last: Option<(i64, u32)>,
     /// Packets of the other direction since `last`.
     opposite: u32,
@@ -126,6 +127,7 @@ impl Activity {
             Direction::Inbound => (inbound, outbound),
         };
         other.opposite = other.opposite.saturating_add(1);
+        own.first.get_or_insert(time);
         own.series.add(time, bytes);
         if let Some((last, last_frame)) = own.last
             && time - last >= MIN_GAP
@@ -147,6 +149,11 @@ impl Activity {
         let mut gaps = own.gaps.clone();
         gaps.sort_unstable_by_key(|gap| (gap.start, gap.end));
         gaps
+    }
+
+    /// First packet of a direction.
+    pub fn first(&self, direction: Direction) -> Option<i64> {
+        self.directions[direction.index()].first
     }
 
     /// Last packet of a direction.

@@ -31,7 +31,7 @@ pub enum EventKind {
 }
 
 /// Number of event kinds.
-pub const KINDS: usize = EventKind::OptionsDiffer as usize + 1;
+const KINDS: usize = EventKind::OptionsDiffer as usize + 1;
 
 /// One event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -201,6 +201,17 @@ impl Delays {
         }
     }
 
+    /// The latest bin: its start, smallest outbound and largest inbound difference.
+    pub fn latest(&self) -> Option<(i64, i64, i64)> {
+        let bin = self.bins.last()?;
+        Some((self.origin? + self.width * (self.bins.len() as i64 - 1), bin.0, bin.1))
+    }
+
+    /// Whether every matched packet had exactly this difference.
+    pub fn all_equal(&self, difference: i64) -> bool {
+        self.bins.iter().all(|bin| [bin.0, bin.1].iter().all(|d| [difference, i64::MAX, i64::MIN].contains(d)))
+    }
+
     #[cold]
     fn extend(&mut self, time: i64, origin: i64) -> usize {
         let mut index = time.saturating_sub(origin).max(0) / self.width;

@@ -191,6 +191,16 @@ impl Ingest {
         self.stash.iter().map(|(row, key, _)| (row, key))
     }
 
+    /// Decodes all that is left and shows each row; nothing is kept.
+    pub fn scan(&mut self, each: &mut dyn FnMut(&Row)) {
+        let mut details = Vec::new();
+        while let Next::Record(record) = self.reader.next(i64::MAX) {
+            let (row, _) = self.decoder.decode(&record, &mut details);
+            details.clear();
+            each(&row);
+        }
+    }
+
     /// First time stamp of the rows decoded ahead.
     pub fn first_time(&self) -> Option<i64> {
         self.stash.front().map(|(row, ..)| row.time)

@@ -1,0 +1,589 @@
+//! The way through: reads both captures in step, pairs, matches, and hands the facts to the detectors. The only file
+//! that names every layer.
+
+use crate::align::clock::{ClockMap, Overlap, coarse_offset};
+use crate::align::matching::{Shard, Window};
+use crate::align::pairing::{Pairing, content};
+use crate::align::topology::{self, PairedFlow};
+use crate::align::{SHARDS, coverage};
+use crate::capture::{CaptureReader, CaptureSummary};
+use crate::detect::{self, PairView, Scene};
+use crate::error::Error;
+use crate::facts::Tally;
+use crate::flow::ingest::{Ingest, Stop};
+use crate::options::Options;
+use crate::packet::Kind;
+use crate::point::Direction;
+use crate::report::{Input, Inputs, Report, SCHEMA, Totals};
+use crate::time::{MILLISECOND, SECOND, Time};
+use rayon::prelude::*;
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Bytes of each capture that are looked at before anything is decided.
+const PEEK: u64 = 1 << 20;
+/// Bytes of the busier capture in a full window: rows of two such windows stay in the second-level cache.
+const WINDOW: u64 = 4 << 20;
+/// Bytes of the first window; windows double from there, so that flows are paired before much is held for them.
+const FIRST_WINDOW: u64 = 128 << 10;
+/// Closed connections that are kept for late packets; the oldest go first.
+const MAX_CLOSED: usize = 4096;
+/// How long a closed connection is kept for late packets.
+const CLOSED_TIME: i64 = 30 * SECOND;
+/// How long a flow may be silent before it is closed. NAT forgets UDP after 180 s at the most (faults.md b.1).
+const IDLE_TIME: i64 = 600 * SECOND;
+/// Summaries of finished flows that are kept; the rest is in the counters alone.
+const MAX_FINISHED: usize = 50_000;
+
+/// How far an analysis is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of both inputs that have been read, as stored.
+    pub bytes_read: u64,
+    /// Bytes of both inputs, when both sizes are known.
+    pub bytes_total: Option<u64>,
+    /// Packets of both inputs.
+    pub packets: u64,
+}
+
+type OnProgress = Box<dyn Fn(Progress) + Send + Sync>;
+
+enum Source {
+    Path(PathBuf),
+    Reader(String, Box<dyn Read + Send>),
+}
+
+impl Source {
+    fn open(self) -> Result<CaptureReader, Error> {
+        match self {
+            Self::Path(path) => CaptureReader::open(&path),
+            Self::Reader(name, reader) => CaptureReader::from_reader(&name, reader),
+        }
+    }
+}
+
+/// An analysis to be run. Made by [`Analysis::builder`].
+///
+/// ```no_run
+/// let report = analyzer_core::Analysis::builder().a_path("virbr0.pcap").b_path("uplink.pcap").run()?;
+/// for finding in &report.findings {
+///     println!("{}: {}", finding.id, finding.summary);
+/// }
+/// # Ok::<(), analyzer_core::Error>(())
+/// ```
+#[derive(Default)]
+pub struct Analysis {
+    a: Option<Source>,
+    b: Option<Source>,
+    options: Options,
+    progress: Option<OnProgress>,
+    cancel: Option<Arc<AtomicBool>>,
+}
+
+impl Analysis {
+    /// An analysis with nothing set.
+    pub fn builder() -> Self {
+        Self::default()
+    }
+
+    /// The capture of point A, the inner one; `-` is standard input.
+    #[must_use]
+    pub fn a_path(mut self, path: impl AsRef<Path>) -> Self {
+        self.a = Some(Source::Path(path.as_ref().to_owned()));
+        self
+    }
+
+    /// The capture of point B, the outer one; `-` is standard input.
+    #[must_use]
+    pub fn b_path(mut self, path: impl AsRef<Path>) -> Self {
+        self.b = Some(Source::Path(path.as_ref().to_owned()));
+        self
+    }
+
+    /// The capture of point A from any reader; `name` stands for it in messages.
+    #[must_use]
+    pub fn a_reader(mut self, name: impl Into<String>, reader: impl Read + Send + 'static) -> Self {
+        self.a = Some(Source::Reader(name.into(), Box::new(reader)));
+        self
+    }
+
+    /// The capture of point B from any reader; `name` stands for it in messages.
+    #[must_use]
+    pub fn b_reader(mut self, name: impl Into<String>, reader: impl Read + Send + 'static) -> Self {
+        self.b = Some(Source::Reader(name.into(), Box::new(reader)));
+        self
+    }
+
+    /// Sets the options.
+    #[must_use]
+    pub fn options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Is called after every window, from the thread that runs the analysis.
+    #[must_use]
+    pub fn progress(mut self, progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.progress = Some(Box::new(progress));
+        self
+    }
+
+    /// Stops the analysis with [`Error::Cancelled`] soon after the flag is set.
+    #[must_use]
+    pub fn cancel(mut self, cancel: Arc<AtomicBool>) -> Self {
+        self.cancel = Some(cancel);
+        self
+    }
+
+    /// Reads both captures and reports.
+    pub fn run(self) -> Result<Report, Error> {
+        let (Some(a), Some(b)) = (self.a, self.b) else {
+            return Err(Error::Usage("two captures are needed".into()));
+        };
+        let names = [&a, &b].map(|source| match source {
+            Source::Path(path) => path.display().to_string(),
+            Source::Reader(name, _) => name.clone(),
+        });
+        let again = match (&a, &b) {
+            (Source::Path(a), Source::Path(b)) if a.is_file() && b.is_file() => Some((a.clone(), b.clone())),
+            _ => None,
+        };
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(self.options.threads)
+            .build()
+            .map_err(|error| Error::Usage(format!("cannot start {} threads: {error}", self.options.threads)))?;
+        let (progress, cancel, options) = (self.progress, self.cancel, self.options);
+        pool.install(|| {
+            let readers = [a.open()?, b.open()?];
+            let engine = Engine::new(readers, names.clone(), progress.as_deref(), cancel.as_deref());
+            let done = engine.run(None)?;
+            if let Some((a, b)) = again
+                && done.matched() == 0
+                && let Some(offset) = search_offset(&a, &b)?
+            {
+                let readers = [CaptureReader::open(&a)?, CaptureReader::open(&b)?];
+                let engine = Engine::new(readers, names, progress.as_deref(), cancel.as_deref());
+                return Ok(engine.run(Some(offset))?.report(&options));
+            }
+            Ok(done.report(&options))
+        })
+    }
+}
+
+/// Looks for the offset between the clocks in the whole of both captures, when their heads share nothing: one packet in
+/// a few, chosen by its content so that both captures choose the same ones.
+fn search_offset(a: &Path, b: &Path) -> Result<Option<i64>, Error> {
+    /// Most packets remembered of each capture.
+    const MOST: usize = 1 << 20;
+    let mut seen: [HashMap<u64, i64>; 2] = Default::default();
+    for (map, path) in seen.iter_mut().zip([a, b]) {
+        let mut point = Ingest::new(CaptureReader::open(path)?);
+        let mut mask = 0;
+        point.scan(&mut |row| {
+            if !distinctive(row) {
+                return;
+            }
+            let key = content(row);
+            if key & mask == 0 {
+                map.entry(key).or_insert(row.time);
+            }
+            if map.len() > MOST {
+                mask = mask << 1 | 1;
+                map.retain(|key, _| key & mask == 0);
+            }
+        });
+    }
+    let mut differences: Vec<i64> =
+        seen[0].iter().filter_map(|(key, time)| Some(seen[1].get(key)?.saturating_sub(*time))).collect();
+    Ok(coarse_offset(&mut differences))
+}
+
+/// Whether a packet's content is likely to be its own.
+fn distinctive(row: &crate::packet::Row) -> bool {
+    match row.kind {
+        Kind::Tcp => row.seq != 0 && (row.len > 0 || row.ack != 0 || row.flags & 2 != 0),
+        Kind::Udp | Kind::IcmpEcho => row.len >= 16,
+        _ => false,
+    }
+}
+
+struct Engine<'a> {
+    points: [Ingest; 2],
+    names: [String; 2],
+    shards: Vec<Shard>,
+    pairing: Pairing,
+    overlap: Overlap,
+    offset: i64,
+    closed: std::collections::VecDeque<(u32, u32, i64)>,
+    finished: Vec<PairView>,
+    finished_count: u64,
+    finished_paired: u64,
+    progress: Option<&'a (dyn Fn(Progress) + Send + Sync)>,
+    cancel: Option<&'a AtomicBool>,
+}
+
+impl<'a> Engine<'a> {
+    fn new(
+        readers: [CaptureReader; 2],
+        names: [String; 2],
+        progress: Option<&'a (dyn Fn(Progress) + Send + Sync)>,
+        cancel: Option<&'a AtomicBool>,
+    ) -> Self {
+        Self {
+            points: readers.map(Ingest::new),
+            names,
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            pairing: Pairing::default(),
+            overlap: Overlap::default(),
+            offset: 0,
+            closed: std::collections::VecDeque::new(),
+            finished: Vec::new(),
+            finished_count: 0,
+            finished_paired: 0,
+            progress,
+            cancel,
+        }
+    }
+
+    fn matched(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.tally.matched[0]).sum()
+    }
+
+    fn run(mut self, offset: Option<i64>) -> Result<Self, Error> {
+        self.offset = match offset {
+            Some(offset) => offset,
+            None => self.head_offset().unwrap_or(0),
+        };
+        let mut until = self
+            .points
+            .iter()
+            .enumerate()
+            .filter_map(|(point, ingest)| ingest.first_time().map(|time| self.on_a(point, time)))
+            .min()
+            .unwrap_or(0);
+        let (mut step, mut target) = (10 * MILLISECOND, FIRST_WINDOW);
+        let mut last_look = i64::MIN;
+        loop {
+            if self.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
+                return Err(Error::Cancelled);
+            }
+            if self.points.iter().all(|point| point.stop != Stop::Bytes) {
+                until = until.saturating_add(step);
+            }
+            let before = [0, 1].map(|point| self.points[point].reader.decoded_bytes());
+            let limits = [until, until.saturating_add(self.offset)];
+            let [a, b] = &mut self.points;
+            rayon::join(|| a.window(limits[0], 2 * target), || b.window(limits[1], 2 * target));
+
+            let horizon = (0..2)
+                .map(|point| match self.points[point].stop {
+                    Stop::Time => until,
+                    Stop::Bytes => self.on_a(point, self.points[point].reached),
+                    Stop::End => i64::MAX,
+                })
+                .min()
+                .unwrap_or(i64::MAX);
+            let ended = self.points.iter().all(|point| point.stop == Stop::End);
+            self.update_overlap();
+            self.pairing.run(&mut self.points, &mut self.shards, self.offset, horizon);
+            if ended {
+                self.pairing.finish(&mut self.points, &mut self.shards);
+            }
+            let [a, b] = &mut self.points;
+            rayon::join(|| a.account(), || b.account());
+            self.update_overlap();
+            self.match_window(horizon);
+            self.tell();
+            if ended {
+                break;
+            }
+            self.follow_clock();
+            if horizon.saturating_sub(last_look) >= 10 * SECOND || self.closed.len() > MAX_CLOSED {
+                last_look = horizon;
+                self.retire(horizon);
+            }
+            // The next window's time is chosen so that the busier capture reads about the bytes of a window.
+            let read = (0..2).map(|point| self.points[point].reader.decoded_bytes() - before[point]).max().unwrap_or(0);
+            if read == 0 {
+                step = step.saturating_mul(2);
+            } else {
+                let factor = (target as f64 / read as f64).clamp(0.5, 2.0);
+                step = ((step as f64 * factor) as i64).max(MILLISECOND / 10);
+            }
+            target = (target * 2).min(WINDOW);
+        }
+        let overlap = self.overlap;
+        self.shards.par_iter_mut().for_each(|shard| shard.finish(&overlap));
+        Ok(self)
+    }
+
+    /// B's clock minus A's by packets with the same content at the head of both captures.
+    fn head_offset(&mut self) -> Option<i64> {
+        let mut times: HashMap<u64, Option<i64>> = HashMap::new();
+        for (row, _) in self.points[0].peek(PEEK) {
+            if distinctive(row) {
+                // What repeats says nothing of when.
+                times.entry(content(row)).and_modify(|time| *time = None).or_insert(Some(row.time));
+            }
+        }
+        let mut seen: HashMap<u64, u32> = HashMap::new();
+        let mut pairs = Vec::new();
+        for (row, _) in self.points[1].peek(PEEK) {
+            if !distinctive(row) {
+                continue;
+            }
+            let key = content(row);
+            *seen.entry(key).or_default() += 1;
+            if let Some(Some(time)) = times.get(&key) {
+                pairs.push((key, row.time.saturating_sub(*time)));
+            }
+        }
+        let mut differences: Vec<i64> =
+            pairs.into_iter().filter(|(key, _)| seen.get(key) == Some(&1)).map(|(_, difference)| difference).collect();
+        coarse_offset(&mut differences)
+    }
+
+    fn on_a(&self, point: usize, time: i64) -> i64 {
+        if point == 1 { time.saturating_sub(self.offset) } else { time }
+    }
+
+    fn match_window(&mut self, horizon: i64) {
+        let (a, b) = (&self.points[0].batch, &self.points[1].batch);
+        let (offset, overlap) = (self.offset, &self.overlap);
+        self.shards.par_iter_mut().enumerate().for_each(|(number, shard)| {
+            shard.run(&Window {
+                rows: [&a.rows[number], &b.rows[number]],
+                details: [&a.details, &b.details],
+                offset,
+                horizon,
+                overlap,
+            });
+        });
+        for shard in 0..SHARDS {
+            for (slot, at) in std::mem::take(&mut self.shards[shard].closed) {
+                let pair = slot * SHARDS as u32 + shard as u32;
+                self.closed.push_back((pair, self.pairing.members[pair as usize].serial, at));
+            }
+        }
+    }
+
+    /// What each capture covers of the other's time. A capture that is read to its end covers up to its last record; but
+    /// when the other point shows nothing afterwards that must have passed here first, its silence may be the fault
+    /// itself, and it counts as covering all.
+    fn update_overlap(&mut self) {
+        for point in 0..2 {
+            let Some((first, last)) = self.points[point].presence.span else { continue };
+            let other = 1 - point;
+            // What leaves the host at the other point has entered it here.
+            let through = if point == 1 { Direction::Inbound } else { Direction::Outbound };
+            let activity = &self.points[other].activity;
+            let (first, last) = (self.on_a(point, first), self.on_a(point, last));
+            let margin = 500 * MILLISECOND;
+            let started_late = activity.first(through).is_some_and(|time| self.on_a(other, time) < first - margin / 5);
+            self.overlap.from[point] = if started_late { first } else { i64::MIN };
+            if self.points[point].stop == Stop::End {
+                let ended_early = activity.last(through).is_some_and(|time| self.on_a(other, time) > last + margin / 5);
+                self.overlap.to[point] = if ended_early { last } else { i64::MAX };
+            }
+        }
+    }
+
+    /// Follows a drifting clock, so that a long capture stays in step.
+    fn follow_clock(&mut self) {
+        /// Smaller errors do not matter to the matching.
+        const NOTICEABLE: i64 = 50 * MILLISECOND;
+        let latest = self.shards.iter().filter_map(|shard| shard.delays.latest()).max_by_key(|latest| latest.0);
+        let Some((start, ..)) = latest else { return };
+        let (mut out, mut back) = (i64::MAX, i64::MIN);
+        for (at, low, high) in self.shards.iter().filter_map(|shard| shard.delays.latest()) {
+            if at >= start - SECOND {
+                (out, back) = (out.min(low), back.max(high));
+            }
+        }
+        if out == i64::MAX || back == i64::MIN {
+            return;
+        }
+        let middle = back + (out - back) / 2;
+        if middle.abs_diff(self.offset) > NOTICEABLE as u64 {
+            self.offset = middle;
+        }
+    }
+
+    /// Closes flows that are over, so that memory follows the live ones.
+    fn retire(&mut self, horizon: i64) {
+        while let Some(&(pair, serial, at)) = self.closed.front() {
+            if self.closed.len() <= MAX_CLOSED && horizon.saturating_sub(at) < CLOSED_TIME {
+                break;
+            }
+            self.closed.pop_front();
+            let members = self.pairing.members[pair as usize];
+            if members.live && members.serial == serial {
+                self.close(pair);
+            }
+        }
+        for pair in 0..self.pairing.members.len() as u32 {
+            let members = self.pairing.members[pair as usize];
+            if !members.live {
+                continue;
+            }
+            let tracks = &self.shards[pair as usize % SHARDS].tracks[(pair / SHARDS as u32) as usize];
+            let last = tracks
+                .iter()
+                .flat_map(|direction| direction.iter().enumerate())
+                .filter(|(_, track)| track.packets > 0)
+                .map(|(point, track)| self.on_a(point, track.last_time))
+                .max();
+            // A connection without end may be silent for hours; datagrams' NAT entries may not.
+            let patience = if members.both() { IDLE_TIME } else { IDLE_TIME / 5 };
+            if last.is_some_and(|last| horizon.saturating_sub(last) > patience) {
+                self.close(pair);
+            }
+        }
+    }
+
+    fn close(&mut self, pair: u32) {
+        let overlap = self.overlap;
+        let view = self.view(pair);
+        let (tracks, facts) = self.shards[pair as usize % SHARDS].close(pair / SHARDS as u32, &overlap);
+        let members = self.pairing.members[pair as usize];
+        for (point, flow) in [members.a, members.b].into_iter().enumerate() {
+            if let Some(flow) = flow
+                && self.points[point].table.flows[flow as usize].pair >> 1 == pair
+            {
+                self.points[point].table.close(flow);
+            }
+        }
+        self.pairing.close(pair);
+        self.finished_count += 1;
+        self.finished_paired += u64::from(members.both());
+        if let Some(mut view) = view
+            && self.finished.len() < MAX_FINISHED
+        {
+            view.tracks = tracks;
+            view.facts = facts;
+            if view.notable() {
+                self.finished.push(view);
+            }
+        }
+    }
+
+    /// A pair as detectors see it, without its tracks and facts.
+    fn view(&self, pair: u32) -> Option<PairView> {
+        let members = self.pairing.members[pair as usize];
+        let key = |point: usize, flow: Option<u32>| flow.map(|flow| self.points[point].table.flows[flow as usize].key);
+        let (a, b) = (key(0, members.a), key(1, members.b));
+        (members.live && (a.is_some() || b.is_some())).then(|| PairView {
+            serial: members.serial,
+            successor_of: members.successor_of,
+            a,
+            b,
+            inside_is_high: members.inside_is_high,
+            tracks: Default::default(),
+            facts: Default::default(),
+        })
+    }
+
+    fn tell(&self) {
+        if let Some(progress) = self.progress {
+            let [a, b] = &self.points;
+            progress(Progress {
+                bytes_read: a.reader.position() + b.reader.position(),
+                bytes_total: a.reader.input_size().zip(b.reader.input_size()).map(|(a, b)| a + b),
+                packets: a.packets + b.packets,
+            });
+        }
+    }
+
+    fn report(mut self, options: &Options) -> Report {
+        let mut pairs = std::mem::take(&mut self.finished);
+        let (mut flows, mut paired) = (self.finished_count, self.finished_paired);
+        for pair in 0..self.pairing.members.len() as u32 {
+            let Some(mut view) = self.view(pair) else { continue };
+            flows += 1;
+            paired += u64::from(view.a.is_some() && view.b.is_some());
+            let shard = &mut self.shards[pair as usize % SHARDS];
+            let slot = (pair / SHARDS as u32) as usize;
+            view.tracks = std::mem::take(&mut shard.tracks[slot]);
+            view.facts = std::mem::take(&mut shard.facts[slot]);
+            pairs.push(view);
+        }
+        pairs.sort_unstable_by_key(|view| view.serial);
+
+        let mut tally = Tally::default();
+        for shard in &self.shards {
+            tally.merge(&shard.tally);
+        }
+        let delays: Vec<_> = self.shards.iter().map(|shard| &shard.delays).collect();
+        let clock = ClockMap::estimate(&delays, self.offset);
+        let summaries = [self.points[0].reader.summary(), self.points[1].reader.summary()];
+        let seen = [0, 1].map(|point| self.points[point].packets);
+        let same_times = tally.matched[0] > 0
+            && tally.matched[0] == seen[0]
+            && delays.iter().all(|delays| delays.all_equal(self.offset));
+        let paired_flows: Vec<PairedFlow> = pairs.iter().filter_map(PairView::paired).collect();
+        let mut topology = topology::judge(&paired_flows, seen[0] > 0 && seen[1] > 0, same_times);
+        topology.vlan = topology::vlans(&self.points[0].presence.vlans, &self.points[1].presence.vlans);
+        let unmatched = [0, 1].map(|point| seen[point].saturating_sub(tally.matched[point]));
+        let totals = Totals {
+            packets_a: seen[0],
+            packets_b: seen[1],
+            matched: tally.matched[0],
+            unmatched_a: unmatched[0],
+            unmatched_b: unmatched[1],
+            flows,
+            paired_flows: paired,
+        };
+        let inputs = {
+            let [a, b] = [0, 1].map(|point| self.input(point, &summaries[point]));
+            Inputs { a, b }
+        };
+        let [a, b] = self.points;
+        let mut scene = Scene {
+            pairs,
+            events: self.shards.into_iter().map(|shard| shard.events).collect(),
+            tally,
+            activity: [a.activity, b.activity],
+            presence: [a.presence, b.presence],
+            clock,
+            overlap: self.overlap,
+            topology,
+            totals,
+            summaries,
+            thresholds: options.thresholds.clone(),
+            coverage: Vec::new(),
+        };
+        scene.coverage = coverage::judge(&scene);
+        let findings = detect::run(&scene);
+        Report {
+            schema: SCHEMA,
+            tool_version: env!("CARGO_PKG_VERSION"),
+            inputs,
+            topology: scene.topology,
+            clock: clock.report(),
+            coverage: scene.coverage,
+            totals: scene.totals,
+            findings,
+        }
+    }
+
+    fn input(&self, point: usize, summary: &CaptureSummary) -> Input {
+        let ingest = &self.points[point];
+        let interface = summary.interfaces.first();
+        Input {
+            files: vec![self.names[point].clone()],
+            format: summary.format.clone(),
+            link_type: interface.map(|interface| interface.link_type.name().to_string()).unwrap_or_default(),
+            packets: ingest.packets,
+            bytes: ingest.reader.input_size().unwrap_or_else(|| ingest.reader.position()),
+            first: ingest.presence.span.map(|span| Time(span.0)),
+            last: ingest.presence.span.map(|span| Time(span.1)),
+            snaplen: interface.map_or(0, |interface| interface.snaplen),
+            truncated_at: summary.truncated_at,
+            problems: summary.problems.clone(),
+        }
+    }
+}
+

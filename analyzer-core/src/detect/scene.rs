@@ -1,0 +1,228 @@
+//! What a detector sees: the facts of the whole, the flow pairs, the clock, and what the captures cover.
+
+use crate::align::clock::{ClockMap, Overlap};
+use crate::align::topology::{PairedFlow, ends};
+use crate::capture::CaptureSummary;
+use crate::facts::{Activity, Event, EventKind, Events, PairFacts, Tally, Track, TrackMore, pair_flags, state};
+use crate::flow::ingest::Presence;
+use crate::packet::{Endpoint, Family, FlowKey};
+use crate::point::{Direction, Point};
+use crate::report::{Coverage, FlowName, Topology, Totals};
+use std::collections::BTreeMap;
+
+/// All that one analysis has learned.
+#[derive(Debug)]
+pub struct Scene {
+    /// Flow pairs, and flows of one point alone, by serial number.
+    pub pairs: Vec<PairView>,
+    /// Events of each shard.
+    pub events: Vec<Events>,
+    /// Counters.
+    pub tally: Tally,
+    /// What passed each point over time.
+    pub activity: [Activity; 2],
+    /// What passed each point at all.
+    pub presence: [Presence; 2],
+    /// B's clock against A's.
+    pub clock: ClockMap,
+    /// What each capture covers of the other's time.
+    pub overlap: Overlap,
+    /// What lies between the points.
+    pub topology: Topology,
+    /// Packet and flow counts.
+    pub totals: Totals,
+    /// What the readers say of their inputs.
+    pub summaries: [CaptureSummary; 2],
+    /// Thresholds that differ from their defaults.
+    pub thresholds: BTreeMap<String, f64>,
+    /// What limits the verdicts.
+    pub coverage: Vec<Coverage>,
+}
+
+/// A flow pair, or a flow of one point alone.
+#[derive(Clone, Debug)]
+pub struct PairView {
+    /// Serial number, as in events.
+    pub serial: u32,
+    /// Serial number of the pair that held the same inner flow before its mapping changed.
+    pub successor_of: Option<u32>,
+    /// Its key at A.
+    pub a: Option<FlowKey>,
+    /// Its key at B.
+    pub b: Option<FlowKey>,
+    /// Whether the inside endpoint is the high one, by point.
+    pub inside_is_high: [bool; 2],
+    /// Hot facts by direction and point.
+    pub tracks: [[Track; 2]; 2],
+    /// Cold facts.
+    pub facts: PairFacts,
+}
+
+impl PairView {
+    /// The key at a point.
+    pub fn key(&self, point: Point) -> Option<&FlowKey> {
+        match point {
+            Point::A => self.a.as_ref(),
+            Point::B => self.b.as_ref(),
+        }
+    }
+
+    /// Whether it was found at both points.
+    pub fn both(&self) -> bool {
+        self.a.is_some() && self.b.is_some()
+    }
+
+    /// The facts of a direction at a point.
+    pub fn track(&self, direction: Direction, point: Point) -> &Track {
+        &self.tracks[direction.index()][point.index()]
+    }
+
+    /// The rare facts of a direction at a point.
+    pub fn more(&self, direction: Direction, point: Point) -> Option<&TrackMore> {
+        self.facts.more(direction, point)
+    }
+
+    /// Inside and outside endpoint at a point.
+    pub fn ends(&self, point: Point) -> Option<(Endpoint, Endpoint)> {
+        Some(ends(self.key(point)?, self.inside_is_high[point.index()]))
+    }
+
+    /// Inside and outside endpoint at the innermost point where it was seen.
+    pub fn inner_ends(&self) -> (Endpoint, Endpoint) {
+        self.ends(Point::A).or_else(|| self.ends(Point::B)).unwrap_or_default()
+    }
+
+    /// IP protocol number.
+    pub fn protocol(&self) -> u16 {
+        self.a.or(self.b).map_or(0, |key| key.protocol)
+    }
+
+    /// Whether it is TCP.
+    pub fn is_tcp(&self) -> bool {
+        self.protocol() == 6 && self.family() != Family::Link
+    }
+
+    /// Whether it is UDP.
+    pub fn is_udp(&self) -> bool {
+        self.protocol() == 17 && self.family() != Family::Link
+    }
+
+    /// Address family.
+    pub fn family(&self) -> Family {
+        self.a.or(self.b).map_or(Family::Link, |key| key.family)
+    }
+
+    /// Whether it carries QUIC: a long header was seen, or short headers alone with a constant connection id on a port
+    /// where QUIC is usual.
+    pub fn is_quic(&self) -> bool {
+        /// Where QUIC without its handshake is believed: HTTPS, cloudflared, DNS over QUIC.
+        const PORTS: [u16; 5] = [443, 7844, 8443, 853, 784];
+        if !self.is_udp() {
+            return false;
+        }
+        if self.facts.flags & pair_flags::QUIC_LONG != 0 {
+            return true;
+        }
+        let port = self.inner_ends().1.port;
+        let packets: u32 = self.tracks.iter().flatten().map(|track| track.packets).sum();
+        let steady = self.facts.dcid.iter().any(|&(id, changes)| id != 0 && changes <= 2);
+        self.facts.flags & pair_flags::NOT_QUIC == 0 && packets >= 20 && steady && PORTS.contains(&port)
+    }
+
+    /// `tcp`, `udp`, `quic`, `icmp`, …
+    pub fn protocol_name(&self) -> &'static str {
+        match (self.family(), self.protocol()) {
+            (Family::Link, 0x0806) => "arp",
+            (Family::Link, _) => "link",
+            (_, 6) => "tcp",
+            (_, 17) if self.is_quic() => "quic",
+            (_, 17) => "udp",
+            (_, 1) => "icmp",
+            (_, 58) => "icmpv6",
+            (_, 47) => "gre",
+            (_, 50) => "esp",
+            (_, 132) => "sctp",
+            _ => "ip",
+        }
+    }
+
+    /// Its names at both points, inside endpoint first.
+    pub fn name(&self) -> FlowName {
+        let name = |point: Point| {
+            self.ends(point).map(|(inside, outside)| format!("{} {}", self.endpoint(inside), self.endpoint(outside)))
+        };
+        FlowName { a: name(Point::A), b: name(Point::B), protocol: self.protocol_name() }
+    }
+
+    /// An endpoint as text.
+    pub fn endpoint(&self, end: Endpoint) -> String {
+        match (self.family(), self.protocol()) {
+            (Family::Link, _) => {
+                let bytes = end.address.to_be_bytes();
+                bytes[10..].iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
+            }
+            (Family::V6, 6 | 17) => format!("[{}]:{}", end.ip(), end.port),
+            (_, 6 | 17) => format!("{}:{}", end.ip(), end.port),
+            _ => end.ip().to_string(),
+        }
+    }
+
+    /// What the topology needs of a paired flow.
+    pub fn paired(&self) -> Option<PairedFlow> {
+        let (key_a, key_b) = (self.a?, self.b?);
+        let outbound = &self.tracks[0];
+        let ttl_delta = (outbound[0].packets > 0 && outbound[1].packets > 0)
+            .then(|| i32::from(outbound[0].ttl) - i32::from(outbound[1].ttl))
+            .or_else(|| {
+                let inbound = &self.tracks[1];
+                (inbound[0].packets > 0 && inbound[1].packets > 0)
+                    .then(|| i32::from(inbound[1].ttl) - i32::from(inbound[0].ttl))
+            });
+        let matched = self.tracks.iter().map(|direction| u64::from(direction[0].matched)).sum();
+        Some(PairedFlow { key_a, key_b, inside_is_high: self.inside_is_high, ttl_delta, matched })
+    }
+
+    /// Whether anything in it may interest a detector once the flow is over.
+    pub fn notable(&self) -> bool {
+        let facts = &self.facts;
+        let closed = self.tracks.iter().flatten().any(|track| track.has(state::FIN));
+        !self.both()
+            || !facts.resets.is_empty()
+            || !facts.icmp.is_empty()
+            || facts.lost_between != [0; 2]
+            || facts.lost_beyond != [0; 2]
+            || self.successor_of.is_some()
+            || facts.flags & pair_flags::REBOUND != 0
+            || (self.is_tcp() && !closed)
+            || facts.more.iter().flatten().flatten().any(|more| more.unmatched > 0 || more.wrong > 0)
+            || self.tracks.iter().flatten().any(|track| track.has(state::PARTIAL) && !track.has(state::RIGHT))
+    }
+}
+
+impl Scene {
+    /// Events of a kind at a point in a direction, by time; thinned when there were very many.
+    pub fn events(&self, kind: EventKind, point: Point, direction: Direction) -> Vec<Event> {
+        let mut all: Vec<Event> = self
+            .events
+            .iter()
+            .flat_map(|shard| shard.list(kind, point.index(), direction.index()).items().iter().copied())
+            .collect();
+        all.sort_unstable_by_key(|event| (event.time, event.frame, event.pair));
+        all
+    }
+
+    /// How many events of a kind there were.
+    pub fn event_count(&self, kind: EventKind, point: Point, direction: Direction) -> u64 {
+        self.events.iter().map(|shard| shard.list(kind, point.index(), direction.index()).count).sum()
+    }
+
+    /// The pair of an event.
+    pub fn pair(&self, serial: u32) -> Option<&PairView> {
+        self.pairs.binary_search_by_key(&serial, |view| view.serial).ok().map(|index| &self.pairs[index])
+    }
+
+    /// A threshold: the caller's value or the default.
+    pub fn threshold(&self, name: &str, default: f64) -> f64 {
+        self.thresholds.get(name).copied().unwrap_or(default)
+    }
+}
