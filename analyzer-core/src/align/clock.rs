@@ -134,7 +134,11 @@ fn merge(shards: &[&Delays]) -> Vec<(i64, i64, i64)> {
             cell.1 = cell.1.max(bin.1);
         }
     }
-    cells.into_iter().filter(|(_, cell)| *cell != (i64::MAX, i64::MIN)).map(|(start, cell)| (start, cell.0, cell.1)).collect()
+    cells
+        .into_iter()
+        .filter(|(_, cell)| *cell != (i64::MAX, i64::MIN))
+        .map(|(start, cell)| (start, cell.0, cell.1))
+        .collect()
 }
 
 /// The line through the middles by least squares, weighted by how narrow each bin's envelope is, refitted twice without

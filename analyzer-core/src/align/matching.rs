@@ -22,7 +22,6 @@ use crate::point::{Direction, Point};
 use crate::seq;
 use crate::time::{MILLISECOND, SECOND};
 
-
 /// How long a packet waits for its copy. Queues of a shaped uplink hold packets for a second or more.
 pub const WAIT: i64 = 3 * SECOND;
 /// Most packets that wait in one shard; beyond it they wait for less.
@@ -261,7 +260,8 @@ impl Shard {
             note_gap(facts, direction, point, own, row);
         }
 
-        let wrong = (row.l4_checksum == Checksum::Wrong && row.ip_len <= ETHERNET_MTU) || row.l3_checksum == Checksum::Wrong;
+        let wrong =
+            (row.l4_checksum == Checksum::Wrong && row.ip_len <= ETHERNET_MTU) || row.l3_checksum == Checksum::Wrong;
         match row.l4_checksum {
             Checksum::Partial => own.state |= state::PARTIAL,
             Checksum::Right => own.state |= state::RIGHT,
@@ -349,7 +349,8 @@ impl Shard {
                 && node.ip_id == row.ip_id
                 && node.len == row.len
                 && same_sum(node, row)
-                && self.near(node, row, seen.point) {
+                && self.near(node, row, seen.point)
+            {
                 self.matched(cursor, row, seen, true, true, wrong);
                 self.unlink(cursor);
                 return;
@@ -457,7 +458,11 @@ impl Shard {
             }
             let mut candidates: Vec<u32> = Vec::new();
             self.walk(seen, |id, node| {
-                if node.data && self.near(node, row, seen.point) && (!strict || kin(node, row)) && pieces.iter().any(|piece| overlaps(node, *piece)) {
+                if node.data
+                    && self.near(node, row, seen.point)
+                    && (!strict || kin(node, row))
+                    && pieces.iter().any(|piece| overlaps(node, *piece))
+                {
                     candidates.push(id);
                 }
                 false
@@ -719,7 +724,8 @@ impl Shard {
         let new = self.allocate(Node { prev: id, next, key: u64::MAX, ..node });
         self.nodes[id as usize].next = new;
         if next == NONE {
-            let track = &mut self.tracks[(node.place >> 2) as usize][(node.place >> 1 & 1) as usize][(node.place & 1) as usize];
+            let track =
+                &mut self.tracks[(node.place >> 2) as usize][(node.place >> 1 & 1) as usize][(node.place & 1) as usize];
             track.pending.1 = new;
         } else {
             self.nodes[next as usize].prev = new;
@@ -730,7 +736,8 @@ impl Shard {
     #[inline]
     fn unlink(&mut self, id: u32) {
         let node = self.nodes[id as usize];
-        let track = &mut self.tracks[(node.place >> 2) as usize][(node.place >> 1 & 1) as usize][(node.place & 1) as usize];
+        let track =
+            &mut self.tracks[(node.place >> 2) as usize][(node.place >> 1 & 1) as usize][(node.place & 1) as usize];
         if track.cursor == id {
             track.cursor = node.next;
         }
@@ -805,12 +812,15 @@ impl Shard {
         }
         settle_offender(facts, point, node.frame, Fate::Unmatched);
         if node.kind == Kind::IcmpError {
-            if let Some(seen) = facts.icmp.iter_mut().find(|seen| seen.at.frame == node.frame && seen.point as usize == point) {
+            if let Some(seen) =
+                facts.icmp.iter_mut().find(|seen| seen.at.frame == node.frame && seen.point as usize == point)
+            {
                 seen.fate = Fate::Unmatched;
             }
         } else if node.kind == Kind::Tcp
             && node.flags & tcp_flags::RST != 0
-            && let Some(reset) = facts.resets.iter_mut().find(|reset| reset.at.frame == node.frame && reset.point as usize == point)
+            && let Some(reset) =
+                facts.resets.iter_mut().find(|reset| reset.at.frame == node.frame && reset.point as usize == point)
         {
             reset.fate = Fate::Unmatched;
         }
@@ -900,7 +910,9 @@ const EMPTY_ROW: Row = Row {
 fn content_key(row: &Row) -> u64 {
     match row.kind {
         Kind::Tcp if row.len > 0 => u64::from(row.seq) << 8 | 1,
-        Kind::Tcp => mix(u64::from(row.seq) << 32 | u64::from(row.ack), 0x9e37_79b9_7f4a_7c15 ^ u64::from(row.flags) << 3),
+        Kind::Tcp => {
+            mix(u64::from(row.seq) << 32 | u64::from(row.ack), 0x9e37_79b9_7f4a_7c15 ^ u64::from(row.flags) << 3)
+        }
         Kind::IcmpEcho => mix(row.head ^ u64::from(row.seq & 0xffff) << 20, u64::from(row.window) << 8 | 3),
         Kind::Fragment => mix(u64::from(row.ack) << 32 | u64::from(row.seq), 0xa076_1d64_78bd_642f),
         _ => row.head ^ (row.kind as u64) << 56,
@@ -1031,7 +1043,11 @@ fn note_reset(facts: &mut PairFacts, row: &Row, own: &Track, reverse: &Track, se
 
 /// Bytes seen here and not acknowledged here.
 fn outstanding(track: &Track) -> u32 {
-    if track.has(state::SEQ) && track.has(state::ACK) { seq::distance(track.next, track.acked).max(0) as u32 } else { 0 }
+    if track.has(state::SEQ) && track.has(state::ACK) {
+        seq::distance(track.next, track.acked).max(0) as u32
+    } else {
+        0
+    }
 }
 
 #[cold]
@@ -1068,13 +1084,17 @@ fn crossed(facts: &mut PairFacts, row: &Row, seen: &Seen, node: &Node) {
     };
     if row.kind == Kind::IcmpError {
         facts.icmp.retain(|error| !(error.at.frame == second.1 && error.point as usize == second.0));
-        if let Some(error) = facts.icmp.iter_mut().find(|error| error.at.frame == first.1 && error.point as usize == first.0) {
+        if let Some(error) =
+            facts.icmp.iter_mut().find(|error| error.at.frame == first.1 && error.point as usize == first.0)
+        {
             error.fate = Fate::Crossed;
         }
         return;
     }
-    let copy = facts.resets.iter().find(|reset| reset.at.frame == second.1 && reset.point as usize == second.0).copied();
-    let Some(index) = facts.resets.iter().position(|reset| reset.at.frame == first.1 && reset.point as usize == first.0)
+    let copy =
+        facts.resets.iter().find(|reset| reset.at.frame == second.1 && reset.point as usize == second.0).copied();
+    let Some(index) =
+        facts.resets.iter().position(|reset| reset.at.frame == first.1 && reset.point as usize == first.0)
     else {
         return;
     };
@@ -1178,9 +1198,8 @@ fn note_options(
         // D-SACK (RFC 2883): the first block lies below the ACK point, or inside the second block.
         let (left, right) = options.sack[0];
         let below = !seq::after(right, row.ack);
-        let inside = options.sack_blocks > 1
-            && !seq::before(left, options.sack[1].0)
-            && !seq::after(right, options.sack[1].1);
+        let inside =
+            options.sack_blocks > 1 && !seq::before(left, options.sack[1].0) && !seq::after(right, options.sack[1].1);
         if (below || inside) && reverse.has(state::SEQ) {
             facts.more_mut(1 - direction, point).spurious += 1;
             facts.lost_beyond_spurious[1 - direction] += u32::from(point == 1);

@@ -178,15 +178,7 @@ impl Pairing {
         }
     }
 
-    fn take(
-        &mut self,
-        point: usize,
-        row: Row,
-        mark: u32,
-        points: &mut [Ingest; 2],
-        shards: &mut [Shard],
-        offset: i64,
-    ) {
+    fn take(&mut self, point: usize, row: Row, mark: u32, points: &mut [Ingest; 2], shards: &mut [Shard], offset: i64) {
         let flow = &points[point].table.flows[row.flow as usize];
         if flow.pair != UNPAIRED && self.members[(flow.pair >> 1) as usize].both() {
             let pair = flow.pair;
@@ -351,7 +343,11 @@ impl Pairing {
                 break;
             }
             let held = hold.rows.get(at.wrapping_sub(hold.base) as usize)?;
-            if held.row.kind == row.kind && held.row.head == row.head && held.row.seq == row.seq && held.row.flags == row.flags {
+            if held.row.kind == row.kind
+                && held.row.head == row.head
+                && held.row.seq == row.seq
+                && held.row.flags == row.flags
+            {
                 return Some((held.row.ttl, held.row.time));
             }
             at = held.next;
@@ -544,7 +540,8 @@ impl Pairing {
         let reference = |side: usize| fresh << 1 | u32::from(inside_is_high[side]);
         points[other].table.set_pair(moved, reference(other));
         points[point].table.set_pair(flow, reference(point));
-        shards[pair as usize % SHARDS].facts[(pair / SHARDS as u32) as usize].flags |= crate::facts::pair_flags::REBOUND;
+        shards[pair as usize % SHARDS].facts[(pair / SHARDS as u32) as usize].flags |=
+            crate::facts::pair_flags::REBOUND;
         self.paired += 1;
         // Packets of the moved flow that stand in this window from the first one with the new mapping on.
         let batch = &mut points[other].batch;
@@ -613,7 +610,9 @@ pub(crate) fn content(row: &Row) -> u64 {
             let window = if row.len == 0 { u64::from(row.window) << 40 } else { 0 };
             mix(u64::from(row.seq) << 32 | u64::from(ack), row.head ^ control ^ window ^ 0x9e37_79b9_7f4a_7c15)
         }
-        Kind::IcmpEcho => mix(row.head ^ u64::from(row.len), u64::from(row.seq & 0xffff) << 16 | u64::from(row.window) | 1 << 40),
+        Kind::IcmpEcho => {
+            mix(row.head ^ u64::from(row.len), u64::from(row.seq & 0xffff) << 16 | u64::from(row.window) | 1 << 40)
+        }
         _ => mix(row.head ^ (row.kind as u64) << 56, u64::from(row.len) << 16 | u64::from(row.sum) | 1 << 50),
     }
 }
@@ -621,7 +620,9 @@ pub(crate) fn content(row: &Row) -> u64 {
 /// The keys under which a packet is offered, best first; returns how many.
 fn offer_keys(row: &Row, source: Endpoint, destination: Endpoint, keys: &mut [u64; 6]) -> usize {
     let content = content(row);
-    let end = |end: Endpoint, salt: u64| mix(end.address as u64 ^ (end.address >> 64) as u64 ^ salt, u64::from(end.port) ^ salt.rotate_left(32));
+    let end = |end: Endpoint, salt: u64| {
+        mix(end.address as u64 ^ (end.address >> 64) as u64 ^ salt, u64::from(end.port) ^ salt.rotate_left(32))
+    };
     let ports = u64::from(source.port) << 16 | u64::from(destination.port);
     match row.kind {
         // Unique by itself, and told apart by its direction through seq and ack.

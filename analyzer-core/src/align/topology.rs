@@ -38,7 +38,15 @@ pub fn judge(flows: &[PairedFlow], any_at_both: bool, same_times: bool) -> Topol
         let (inner, outer) = (ends(&flow.key_a, flow.inside_is_high[0]), ends(&flow.key_b, flow.inside_is_high[1]));
         // A flow of a few packets says as much as a long one: one vote each.
         let changed = inner != outer;
-        *votes.entry(if changed { "nat" } else if flow.ttl_delta == Some(0) { "flat" } else { "route" }).or_default() += 1;
+        *votes
+            .entry(if changed {
+                "nat"
+            } else if flow.ttl_delta == Some(0) {
+                "flat"
+            } else {
+                "route"
+            })
+            .or_default() += 1;
         if inner.0.address != outer.0.address {
             *outside.entry(outer.0.ip()).or_default() += 1;
         }
@@ -75,8 +83,7 @@ pub fn judge(flows: &[PairedFlow], any_at_both: bool, same_times: bool) -> Topol
 fn networks(inside: &BTreeSet<IpAddr>, flows: &[PairedFlow]) -> Vec<String> {
     /// Beyond this the list stops being of use.
     const MOST: usize = 16;
-    let outer: BTreeSet<IpAddr> =
-        flows.iter().map(|flow| ends(&flow.key_a, flow.inside_is_high[0]).1.ip()).collect();
+    let outer: BTreeSet<IpAddr> = flows.iter().map(|flow| ends(&flow.key_a, flow.inside_is_high[0]).1.ip()).collect();
     let mut names: Vec<String> = Vec::new();
     for address in inside.iter().filter(|address| !outer.contains(address)) {
         let name = match address {

@@ -1,12 +1,30 @@
 //! Facts → findings. One file a fault under `detectors`; what they see is the [`Scene`].
+//!
+//! A detector works in two steps. `observe` looks at the facts and makes a [`Claim`] for each flow (or one for several)
+//! where its conditions hold; this is where "unmatched" may become "lost", after the alibis of [`alibi`]. The engine then
+//! lets causes outrank symptoms and groups what belongs together; `conclude` puts a group into words. Detectors do not
+//! read packets, nor one another.
+//!
+//! To add one: its file under `detectors` (the head of the file is what `pcapdiff explain` prints), its line in
+//! [`SPECS`], a folder of test data.
 
+pub mod alibi;
+pub mod claim;
+mod detectors;
+mod engine;
+pub mod filter;
 mod scene;
+pub mod spec;
+pub mod text;
 
+pub use claim::{Claim, Reasons};
+pub use detectors::SPECS;
 pub use scene::{PairView, Scene};
+pub use spec::{Spec, Threshold};
 
 use crate::report::Finding;
 
 /// Runs all detectors.
-pub fn run(_scene: &Scene) -> Vec<Finding> {
-    Vec::new()
+pub fn run(scene: &Scene) -> Vec<Finding> {
+    engine::run(scene, SPECS)
 }

@@ -206,7 +206,8 @@ impl Flowing {
         let Some(mut gap) = self.open.take() else { return };
         gap.burst = gap.burst.max(self.window);
         if self.gaps.len() == MAX_GAPS {
-            let shortest = (0..MAX_GAPS).min_by_key(|&index| self.gaps[index].end - self.gaps[index].start).unwrap_or(0);
+            let shortest =
+                (0..MAX_GAPS).min_by_key(|&index| self.gaps[index].end - self.gaps[index].start).unwrap_or(0);
             if gap.end - gap.start <= self.gaps[shortest].end - self.gaps[shortest].start {
                 return;
             }

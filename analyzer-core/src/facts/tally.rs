@@ -217,7 +217,11 @@ impl Delays {
         let mut index = time.saturating_sub(origin).max(0) / self.width;
         while index >= MAX_DELAY_BINS as i64 {
             self.width = self.width.saturating_mul(2);
-            self.bins = self.bins.chunks(2).map(|pair| pair.iter().fold(NO_SAMPLE, |a, b| (a.0.min(b.0), a.1.max(b.1)))).collect();
+            self.bins = self
+                .bins
+                .chunks(2)
+                .map(|pair| pair.iter().fold(NO_SAMPLE, |a, b| (a.0.min(b.0), a.1.max(b.1))))
+                .collect();
             index = time.saturating_sub(origin).max(0) / self.width;
         }
         self.bins.resize(index as usize + 1, NO_SAMPLE);

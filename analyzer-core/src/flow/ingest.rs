@@ -295,7 +295,8 @@ impl Ingest {
                 Some(entry) => entry,
                 None => self.open(print, key, row),
             };
-            if row.kind == Kind::Tcp && row.flags & (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::RST) == tcp_flags::SYN {
+            if row.kind == Kind::Tcp && row.flags & (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::RST) == tcp_flags::SYN
+            {
                 entry = self.incarnate(entry, print, key, row);
             }
             if entry.pair == UNPAIRED {
@@ -333,13 +334,7 @@ impl Ingest {
 
     /// A SYN with another initial sequence number opens another connection under the same name (RFC 9293, section 3.4).
     #[cold]
-    fn incarnate(
-        &mut self,
-        entry: Entry,
-        print: u64,
-        key: &FlowKey,
-        row: &Row,
-    ) -> Entry {
+    fn incarnate(&mut self, entry: Entry, print: u64, key: &FlowKey, row: &Row) -> Entry {
         let flow = &mut self.table.flows[entry.flow as usize];
         match flow.opening {
             Some(isn) if isn == row.seq => entry,

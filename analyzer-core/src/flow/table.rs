@@ -81,7 +81,8 @@ pub const fn mix(a: u64, b: u64) -> u64 {
 #[inline]
 pub fn fingerprint(key: &FlowKey) -> u64 {
     const SEED: [u64; 4] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344, 0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89];
-    let ports = (key.low.port as u64) << 48 | (key.high.port as u64) << 32 | (key.protocol as u64) << 8 | key.family as u64;
+    let ports =
+        (key.low.port as u64) << 48 | (key.high.port as u64) << 32 | (key.protocol as u64) << 8 | key.family as u64;
     let hash = if key.family == Family::V4 {
         let addresses = (key.low.address as u64) << 32 | (key.high.address as u64 & 0xffff_ffff);
         mix(addresses ^ SEED[0], mix(ports ^ SEED[1], SEED[2]) ^ SEED[3])

@@ -201,14 +201,7 @@ fn out_of_line(
 
 /// Moves the other direction's acknowledged edge.
 #[inline]
-fn acknowledge(
-    row: &Row,
-    own: &Track,
-    reverse: &mut Track,
-    facts: &mut PairFacts,
-    direction: usize,
-    point: usize,
-) {
+fn acknowledge(row: &Row, own: &Track, reverse: &mut Track, facts: &mut PairFacts, direction: usize, point: usize) {
     if !reverse.has(state::ACK) {
         reverse.state |= state::ACK;
         reverse.acked = row.ack;

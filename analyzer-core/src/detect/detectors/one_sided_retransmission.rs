@@ -1,0 +1,139 @@
+//! # What it is
+//! A TCP sender repeated bytes because the host between the two points lost the first copy.
+//!
+//! # In paired captures
+//! Set for a direction of a flow when all of the following are true:
+//! - a segment at the point that the direction passes first repeats bytes already seen there (a new IP identification,
+//!   so it is no duplicate);
+//! - its copy at the other point brings bytes that were new there: the first copy never passed it;
+//! - at least `one-sided-retransmission.ranges` such segments in that direction make it an error; fewer are a warning
+//!   when they are a pair or more, and context when it is a single one.
+//!
+//! # Mistaken for it
+//! - Superframes: one frame at A is many at B. Bytes are compared, never frames.
+//! - A capture that dropped packets: then the receiver acknowledges bytes that the capture never saw, and nothing is
+//!   repeated. The retransmission proves that the loss was real.
+//! - Keep-alives and probes of a closed window repeat a byte on purpose; they are not counted.
+//!
+//! # What to do
+//! Find the drop on the host: its counters name the place.
+//!
+//! # References
+//! RFC 9293 section 3.8; RFC 7680 (loss needs a time limit: three seconds here).
+
+use crate::detect::claim::{fix, merge};
+use crate::detect::text::{counted, percent};
+use crate::detect::{Claim, Reasons, Scene, Spec, Threshold, alibi};
+use crate::facts::EventKind;
+use crate::point::{Direction, Point};
+use crate::report::{Directions, Finding, Severity, Where};
+
+/// What this detector says of itself.
+pub const SPEC: Spec = Spec {
+    id: "one-sided-retransmission",
+    says: "the original passed one point and never the other: lost between",
+    causes: &[],
+    severity: Severity::Error,
+    rank: 90,
+    thresholds: &[Threshold {
+        name: "one-sided-retransmission.ranges",
+        unit: "segments in one direction",
+        default: 5.0,
+        source: "faults.md class d: five lost ranges before a place is named",
+    }],
+    source: include_str!("one_sided_retransmission.rs"),
+    observe,
+    conclude,
+};
+
+fn observe(scene: &Scene) -> Vec<Claim> {
+    let mut claims = Vec::new();
+    for direction in Direction::BOTH {
+        let events = scene.events(EventKind::LostBetween, direction.entry(), direction);
+        let total = scene.event_count(EventKind::LostBetween, direction.entry(), direction);
+        let severity = if total as f64 >= SPEC.value(scene, "one-sided-retransmission.ranges") {
+            Severity::Error
+        } else if total >= 2 {
+            Severity::Warning
+        } else {
+            Severity::Info
+        };
+        for pair in scene.pairs.iter().filter(|pair| pair.facts.lost_between[direction.index()] > 0) {
+            let lost = pair.facts.lost_between[direction.index()];
+            let mut claim = Claim::new(SPEC.id, pair.serial, Where::Between, direction);
+            claim.severity = severity;
+            claim.protocol = pair.protocol_name();
+            claim.packets = u64::from(lost);
+            for event in events.iter().filter(|event| event.pair == pair.serial) {
+                claim.cite(
+                    scene,
+                    direction.entry(),
+                    event.frame,
+                    event.time,
+                    format!(
+                        "repeats {}; the first copy never reached {}",
+                        counted(event.a, "byte"),
+                        name(direction.exit())
+                    ),
+                );
+                claim.frame(scene, direction.exit(), event.other_frame, event.time);
+            }
+            if claim.frames.is_empty() {
+                continue;
+            }
+            let bytes = pair.facts.lost_between_bytes[direction.index()];
+            claim.details.insert("retransmitted_bytes".into(), bytes.into());
+            claim.details.insert("segments".into(), pair.track(direction, direction.entry()).packets.into());
+            claim.reasons = reasons(scene, direction, total);
+            claims.push(claim);
+        }
+    }
+    claims
+}
+
+fn reasons(scene: &Scene, direction: Direction, total: u64) -> Reasons {
+    let loss = alibi::capture_loss(scene, direction.exit());
+    Reasons::default()
+        .support(0.8, "the repeated bytes were new at the far point: their first copy never passed it")
+        .support_if(total >= 5, 0.7, format!("{} of them", counted(total, "such segment")))
+        .contradict_if(
+            loss > 0.001,
+            0.2,
+            format!(
+                "the capture of point {} itself missed {:.1} % of what passed",
+                name(direction.exit()),
+                loss * 100.0
+            ),
+        )
+}
+
+fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+    let mut finding = merge(scene, claims);
+    let direction = if finding.direction == Directions::Inbound { Direction::Inbound } else { Direction::Outbound };
+    let bytes = claims.iter().map(|claim| claim.number("retransmitted_bytes")).sum::<f64>() as u64;
+    let segments = claims.iter().map(|claim| claim.number("segments")).sum::<f64>() as u64;
+    finding.details.insert("retransmitted_bytes".into(), bytes.into());
+    finding.details.insert("segments".into(), segments.into());
+    finding.summary = format!(
+        "{} of {} ({}) had to be sent again because the host lost the first copy: it passed {} and never {}.",
+        counted(finding.packet_count, "segment"),
+        crate::detect::text::count(segments),
+        percent(finding.packet_count, segments),
+        name(direction.entry()),
+        name(direction.exit()),
+    );
+    finding.fixes = vec![fix(
+        "Find where the host drops: its counters name the place.",
+        &["nstat -az | grep -iE 'drop|invalid|csum'", "tc -s qdisc", "conntrack -S", "cat /proc/net/softnet_stat"],
+        "Read them twice during the fault: only what grows matters.",
+    )];
+    finding
+}
+
+/// A point in a sentence.
+fn name(point: Point) -> &'static str {
+    match point {
+        Point::A => "A",
+        Point::B => "B",
+    }
+}

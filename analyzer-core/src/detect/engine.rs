@@ -1,0 +1,99 @@
+//! Runs the detectors, lets causes outrank symptoms, and puts claims that belong together into one finding.
+
+use super::claim::Claim;
+use super::scene::Scene;
+use super::spec::Spec;
+use crate::report::{Directions, Finding, Severity, Where};
+use crate::time::SECOND;
+use std::collections::{BTreeMap, HashMap};
+
+/// Which ids the same flow may explain: a symptom, and the causes that explain it. The order of the contract:
+/// capture hole > route or bridge gone > address flush > stall > table or ports > conntrack-invalid or expiry >
+/// checksum > PMTU > loss > RST. `tcp-reset`, `udp-stall` and `synchronous-drop` stand side by side.
+const EXPLAINED_BY: &[(&str, &[&str])] = &[
+    ("transit-loss", LOSS_CAUSES),
+    ("one-sided-retransmission", LOSS_CAUSES),
+    ("retransmission", LOSS_CAUSES),
+    ("connection-unanswered", &["connection-not-forwarded", "bad-checksum", "synchronous-drop", "arp-unanswered"]),
+    ("nat-bypass", &["tcp-reset", "synchronous-drop", "udp-stall"]),
+    ("nat-rebinding", &["udp-stall"]),
+    ("pmtu-black-hole", &["synchronous-drop", "synchronous-stall", "tcp-reset", "bad-checksum"]),
+    ("udp-stall", &["synchronous-stall", "pmtu-black-hole"]),
+    ("synchronous-drop", &["synchronous-stall"]),
+    ("duplicate-frame", &["reflected-frame"]),
+    ("mac-move", &["reflected-frame"]),
+    ("dns-unanswered", LOSS_CAUSES),
+    ("dhcp-unanswered", &["bad-checksum"]),
+];
+
+/// What explains lost packets and their retransmission.
+const LOSS_CAUSES: &[&str] = &[
+    "synchronous-drop",
+    "synchronous-stall",
+    "nat-bypass",
+    "connection-not-forwarded",
+    "icmp-rate-limit",
+    "udp-stall",
+    "tcp-reset",
+    "bad-checksum",
+    "pmtu-black-hole",
+    "reflected-frame",
+];
+
+/// How long before its cause is recognised a symptom may begin and still be its effect.
+const LEAD: i64 = SECOND;
+
+/// Findings of all detectors, ordered by severity, then first time.
+pub fn run(scene: &Scene, specs: &[Spec]) -> Vec<Finding> {
+    let mut claims: Vec<Claim> = specs.iter().flat_map(|spec| (spec.observe)(scene)).collect();
+    explain(&mut claims);
+
+    type Key = (&'static str, Severity, Where, Directions, Option<&'static str>, &'static str, Option<&'static str>);
+    let mut groups: BTreeMap<Key, Vec<Claim>> = BTreeMap::new();
+    for claim in claims {
+        let key = (claim.id, claim.severity, claim.place, claim.direction, claim.cause, claim.protocol, claim.because);
+        groups.entry(key).or_default().push(claim);
+    }
+    let mut findings: Vec<Finding> = groups
+        .values()
+        .filter_map(|group| {
+            let spec = specs.iter().find(|spec| spec.id == group[0].id)?;
+            Some((spec.conclude)(scene, group))
+        })
+        .collect();
+    findings.sort_by(|one, other| {
+        (one.severity, one.first, one.id, one.place, one.direction, one.cause).cmp(&(
+            other.severity,
+            other.first,
+            other.id,
+            other.place,
+            other.direction,
+            other.cause,
+        ))
+    });
+    findings
+}
+
+/// Lowers to context what another detector explains for the same flow.
+fn explain(claims: &mut [Claim]) {
+    let mut causes: HashMap<(&'static str, u32), i64> = HashMap::new();
+    for claim in claims.iter().filter(|claim| claim.severity != Severity::Info) {
+        for &flow in &claim.flows {
+            let first = causes.entry((claim.id, flow)).or_insert(claim.first.0);
+            *first = (*first).min(claim.first.0);
+        }
+    }
+    for claim in claims.iter_mut() {
+        let Some((_, explained_by)) = EXPLAINED_BY.iter().find(|(symptom, _)| *symptom == claim.id) else { continue };
+        let cause = explained_by.iter().find(|cause| {
+            !claim.flows.is_empty()
+                && claim.flows.iter().all(|&flow| {
+                    causes.get(&(**cause, flow)).is_some_and(|&first| claim.first.0 >= first.saturating_sub(LEAD))
+                })
+        });
+        if let Some(cause) = cause {
+            claim.because = Some(cause);
+            claim.severity = Severity::Info;
+        }
+    }
+}
