@@ -44,7 +44,7 @@ const LOSS_CAUSES: &[&str] = &[
 const LEAD: i64 = SECOND;
 
 /// Findings of all detectors, ordered by severity, then first time.
-pub fn run(scene: &Scene, specs: &[Spec]) -> Vec<Finding> {
+pub(super) fn run(scene: &Scene, specs: &[Spec]) -> Vec<Finding> {
     let mut claims: Vec<Claim> = specs.iter().flat_map(|spec| (spec.observe)(scene)).collect();
     explain(&mut claims);
 

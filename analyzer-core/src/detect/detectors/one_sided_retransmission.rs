@@ -29,7 +29,7 @@ use crate::point::{Direction, Point};
 use crate::report::{Directions, Finding, Severity, Where};
 
 /// What this detector says of itself.
-pub const SPEC: Spec = Spec {
+pub(super) const SPEC: Spec = Spec {
     id: "one-sided-retransmission",
     says: "the original passed one point and never the other: lost between",
     causes: &[],
@@ -39,7 +39,7 @@ pub const SPEC: Spec = Spec {
         name: "one-sided-retransmission.ranges",
         unit: "segments in one direction",
         default: 5.0,
-        source: "faults.md class d: five lost ranges before a place is named",
+        source: "a place is named only from five lost ranges on: fewer may be chance",
     }],
     source: include_str!("one_sided_retransmission.rs"),
     observe,
@@ -76,7 +76,7 @@ fn observe(scene: &Scene) -> Vec<Claim> {
                         name(direction.exit())
                     ),
                 );
-                claim.frame(scene, direction.exit(), event.other_frame, event.time);
+                claim.frames.push((direction.exit(), event.other_frame));
             }
             if claim.frames.is_empty() {
                 continue;
