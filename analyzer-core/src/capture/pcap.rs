@@ -278,7 +278,7 @@ impl Pcap {
             let follows = self.header(&input.peek()[total..]).is_some_and(|next| self.possible(next));
             if !follows {
                 let (caplen, wirelen) = (Grouped(header.caplen.into()), Grouped(header.wirelen.into()));
-                return Verdict::Bad(format!("length {caplen}, on the wire {wirelen}, and no record follows it"));
+                return Verdict::Bad(format!("length {caplen} ({wirelen} on the wire), and no record follows it"));
             }
         }
         Verdict::Good

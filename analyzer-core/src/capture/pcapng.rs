@@ -108,6 +108,19 @@ impl Clock {
     /// end (`i64::MAX`) is later than every record.
     #[inline]
     fn time(self, ticks: u64) -> i64 {
+        // Nearly always: 64 bits are enough and there is no offset.
+        if let Resolution::Times(factor) = self.resolution
+            && self.offset == 0
+            && let Some(nanoseconds) = ticks.checked_mul(factor)
+            && nanoseconds < i64::MAX as u64
+        {
+            return nanoseconds as i64;
+        }
+        self.exact_time(ticks)
+    }
+
+    #[cold]
+    fn exact_time(self, ticks: u64) -> i64 {
         let nanoseconds = match self.resolution {
             Resolution::Times(factor) => u128::from(ticks) * u128::from(factor),
             Resolution::Over(divisor) => u128::from(ticks / divisor),

@@ -98,6 +98,7 @@ pub(super) fn describe(input: &mut Input, name: &str) -> String {
         return (*reason).to_owned();
     }
     let lower = name.to_ascii_lowercase();
+    let lower = [".gz", ".zst", ".lz4"].iter().find_map(|end| lower.strip_suffix(end)).unwrap_or(&lower);
     if let Some((_, reason)) = BY_NAME.iter().find(|(end, _)| lower.ends_with(end)) {
         return (*reason).to_owned();
     }
