@@ -213,6 +213,7 @@ impl Pcap {
                 let left = input.peek().len() as u64;
                 if left > 0 || input.failure().is_some() {
                     problems.cut("record", frame, offset, offset + left, None, input.failure());
+                    input.take(left as usize);
                 }
                 break;
             }
@@ -275,7 +276,7 @@ impl Pcap {
         // Legal, but damage is likelier: believed when another record or the end of the file follows.
         let odd = header.caplen > self.limit || header.caplen > header.wirelen || header.caplen == 0;
         if odd && input.need(total + self.header_len) {
-            let follows = self.header(&input.peek()[total..]).is_some_and(|next| self.possible(next));
+            let follows = self.header(&input.peek()[total..]).is_some_and(|next| Self::possible(next, MAX_RECORD));
             if !follows {
                 let (caplen, wirelen) = (Grouped(header.caplen.into()), Grouped(header.wirelen.into()));
                 return Verdict::Bad(format!("length {caplen} ({wirelen} on the wire), and no record follows it"));
@@ -341,9 +342,9 @@ impl Pcap {
         true
     }
 
-    /// Whether a record of any writer can have this header.
-    fn possible(&self, header: Header) -> bool {
-        header.caplen <= self.limit && header.wirelen <= MAX_RECORD && (header.caplen > 0 || header.wirelen > 0)
+    /// Whether a record of any writer, of at most `longest` bytes, can have this header.
+    fn possible(header: Header, longest: u32) -> bool {
+        header.caplen <= longest && header.wirelen <= MAX_RECORD && (header.caplen > 0 || header.wirelen > 0)
     }
 
     /// Whether a header is what a record here should have, its time near to one of `previous` if there are any.
@@ -353,6 +354,10 @@ impl Pcap {
         let mut times = previous.into_iter().flatten().peekable();
         let near = times.peek().is_none() || times.any(|previous| time.abs_diff(previous) <= RESYNC_TIME);
         // Writers that count nanoseconds under the microsecond magic exist, so that is the bound for both.
-        self.possible(header) && header.caplen > 0 && ordered && i64::from(header.fraction) < SECOND && near
+        Self::possible(header, self.limit)
+            && header.caplen > 0
+            && ordered
+            && i64::from(header.fraction) < SECOND
+            && near
     }
 }

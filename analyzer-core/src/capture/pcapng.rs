@@ -99,7 +99,7 @@ impl Clock {
             Resolution::Times(10_u64.pow(9 - exponent))
         } else {
             // Beyond 64 bits every time stamp is less than a nanosecond.
-            Resolution::Over(10_u64.checked_pow(exponent - 9).unwrap_or(u64::MAX))
+            10_u64.checked_pow(exponent - 9).map_or(Resolution::Halvings(127), Resolution::Over)
         };
         Self { resolution, offset: i128::from(offset) * i128::from(SECOND) }
     }

@@ -1,0 +1,70 @@
+//! The capture layer from outside: captures built byte by byte, read back, damaged, cut, compressed and delivered in
+//! pieces.
+
+mod build;
+mod compressed;
+mod damage;
+mod pcap;
+mod pcapng;
+mod pieces;
+mod refused;
+
+use analyzer_core::capture::{CaptureReader, CaptureSummary, Next};
+use std::io::Cursor;
+
+/// A record with its data copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Owned {
+    time: i64,
+    frame: u32,
+    wirelen: u32,
+    interface: u16,
+    link_type: u16,
+    fcs_len: u8,
+    data: Vec<u8>,
+}
+
+/// All records of an opened capture.
+fn drain(reader: &mut CaptureReader) -> Vec<Owned> {
+    let mut records = Vec::new();
+    loop {
+        match reader.next(i64::MAX) {
+            Next::Record(record) => records.push(Owned {
+                time: record.time,
+                frame: record.frame,
+                wirelen: record.wirelen,
+                interface: record.interface,
+                link_type: record.link_type.0,
+                fcs_len: record.fcs_len,
+                data: record.data.to_vec(),
+            }),
+            Next::Later => panic!("a record at the end of time"),
+            Next::End => break,
+        }
+    }
+    assert!(matches!(reader.next(i64::MAX), Next::End), "the end stays the end");
+    assert!(records.iter().zip(1..).all(|(record, frame)| record.frame == frame), "frames count from 1");
+    assert_eq!(reader.summary().packets, records.len() as u64);
+    records
+}
+
+/// Reads a whole capture from memory.
+fn read(bytes: &[u8]) -> (Vec<Owned>, CaptureSummary) {
+    let mut reader =
+        CaptureReader::from_reader("test", Box::new(Cursor::new(bytes.to_vec()))).expect("the bytes are a capture");
+    let records = drain(&mut reader);
+    (records, reader.summary())
+}
+
+/// Reads a whole capture that must have nothing wrong with it.
+fn read_whole(bytes: &[u8]) -> Vec<Owned> {
+    let (records, summary) = read(bytes);
+    assert_eq!(summary.problems, []);
+    assert_eq!(summary.truncated_at, None);
+    records
+}
+
+/// The messages of a summary.
+fn messages(summary: &CaptureSummary) -> Vec<&str> {
+    summary.problems.iter().map(|problem| problem.message.as_str()).collect()
+}

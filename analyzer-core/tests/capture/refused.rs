@@ -1,0 +1,68 @@
+//! Inputs that are no captures, and inputs by name.
+
+use crate::build::small_pcap;
+use crate::drain;
+use analyzer_core::Error;
+use analyzer_core::capture::{CaptureReader, LinkType};
+use std::io::Cursor;
+use std::path::Path;
+
+fn refusal(name: &str, bytes: &[u8]) -> String {
+    match CaptureReader::from_reader(name, Box::new(Cursor::new(bytes.to_vec()))) {
+        Ok(_) => panic!("{name} was accepted"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn says_what_it_is_instead() {
+    let accepted = "pcapdiff reads pcap and pcapng, also compressed with gzip, zstd or lz4";
+    assert_eq!(refusal("a", b""), "a: is empty: tcpdump writes the file header at once, so this capture never started");
+    assert_eq!(
+        refusal("a", b"00:00:01 IP 10.0.0.1 > 10.0.0.2: ICMP\nmore"),
+        format!("a: is text that starts with \"00:00:01 IP 10.0.0.1 > 10.0.0.2:\", not a capture; {accepted}")
+    );
+    assert_eq!(refusal("a", &[1, 2, 3, 4, 5]), format!("a: starts with bytes 01 02 03 04, not a capture; {accepted}"));
+    assert_eq!(refusal("a", &[7]), format!("a: starts with bytes 07, not a capture; {accepted}"));
+    assert_eq!(refusal("a", &[0; 99]), format!("a: starts with zero bytes, not a capture; {accepted}"));
+    assert_eq!(refusal("a", b"\xfd7zXZ\0\0\x04"), "a: is compressed with xz: decompress it first with xz -d");
+    assert!(refusal("a", b"snoop\0\0\0\0\0\0\x02").contains("snoop capture of Solaris"));
+    assert!(refusal("a", b"PK\x03\x04\x14\0").contains("zip archive"));
+    assert!(refusal("TRACE.ETL", &[0, 0, 1, 0, 9, 9]).contains("etl2pcapng"));
+    assert!(refusal("x.erf", &[9, 0, 1, 0, 9, 9]).contains("ERF capture"));
+    assert_eq!(refusal("a", &small_pcap(0)[..23]), "a: is cut off in the pcap file header, after 23 bytes");
+    assert_eq!(
+        refusal("a", b"\x0a\x0d\x0d\x0a\x1c\0\0\0"),
+        "a: is cut off in the pcapng section header, after 8 bytes"
+    );
+    assert!(refusal("a", &[b"\x0a\x0d\x0d\x0a".as_slice(), &[3; 30]].concat()).contains("no pcapng byte-order magic"));
+}
+
+#[test]
+fn opens_files_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.pcap");
+    std::fs::write(&path, small_pcap(3)).unwrap();
+    let mut reader = CaptureReader::open(&path).unwrap();
+    assert_eq!(reader.input_size(), Some(small_pcap(3).len() as u64));
+    assert_eq!(drain(&mut reader).len(), 3);
+    assert_eq!(reader.summary().interfaces[0].link_type, LinkType(1));
+
+    let error = CaptureReader::open(directory.path()).err().unwrap();
+    assert!(error.to_string().ends_with(": is a directory"));
+    let error = CaptureReader::open(Path::new("/no/such/file")).err().unwrap();
+    assert!(matches!(error, Error::Io { ref source, .. } if source.kind() == std::io::ErrorKind::NotFound));
+}
+
+#[test]
+fn readers_can_move_to_another_thread() {
+    fn is_send<T: Send>() {}
+    is_send::<CaptureReader>();
+}
+
+#[cfg(not(feature = "compression"))]
+#[test]
+fn a_build_without_decompression_says_so() {
+    let says = refusal("a", &[0x1f, 0x8b, 8, 0]);
+    assert!(says.starts_with("a: is compressed with gzip, which this build cannot read"), "{says}");
+}
