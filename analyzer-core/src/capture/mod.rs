@@ -41,7 +41,7 @@ const MAX_RECORD: u32 = 32 << 20;
 pub struct Record<'a> {
     /// Time stamp, nanoseconds since 1970 in the capture's clock.
     pub time: i64,
-    /// 1-based number in the capture.
+    /// 1-based number in the capture, as Wireshark counts: custom and journal blocks of a pcapng file take one too.
     pub frame: u32,
     /// Length on the wire; never less than that of `data`.
     pub wirelen: u32,

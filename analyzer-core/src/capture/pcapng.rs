@@ -16,6 +16,7 @@ const SIMPLE_PACKET: u32 = 3;
 const NAME_RESOLUTION: u32 = 4;
 const INTERFACE_STATISTICS: u32 = 5;
 const ENHANCED_PACKET: u32 = 6;
+const SYSTEMD_JOURNAL: u32 = 9;
 const DECRYPTION_SECRETS: u32 = 10;
 const CUSTOM: u32 = 0x0bad;
 const CUSTOM_NO_COPY: u32 = 0x4000_0bad;
@@ -46,7 +47,10 @@ pub(super) struct PcapNg {
     swapped: bool,
     /// Of the current section.
     interfaces: Vec<InterfaceState>,
-    packets: u64,
+    /// Records, and blocks of other kinds that Wireshark gives a frame number.
+    frames: u64,
+    /// Those of `frames` that are no records.
+    other_frames: u64,
     last_time: i64,
     ended: bool,
     sections: u32,
@@ -188,7 +192,8 @@ impl PcapNg {
         Ok(Self {
             swapped,
             interfaces: Vec::new(),
-            packets: 0,
+            frames: 0,
+            other_frames: 0,
             last_time: 0,
             ended: false,
             sections: 0,
@@ -212,7 +217,7 @@ impl PcapNg {
         }
         CaptureSummary {
             interfaces,
-            packets: self.packets,
+            packets: self.frames - self.other_frames,
             comments: self.comments.clone(),
             application: self.application.clone(),
             ..CaptureSummary::default()
@@ -247,11 +252,11 @@ impl PcapNg {
                         return Next::Later;
                     }
                     interface.packets += 1;
-                    self.packets += 1;
+                    self.frames += 1;
                     self.last_time = time;
                     return Next::Record(Record {
                         time,
-                        frame: u32::try_from(self.packets).unwrap_or(u32::MAX),
+                        frame: u32::try_from(self.frames).unwrap_or(u32::MAX),
                         wirelen,
                         interface: index as u16,
                         link_type: interface.link_type,
@@ -268,7 +273,7 @@ impl PcapNg {
     #[inline(never)]
     fn next_slow<'a>(&mut self, input: &'a mut Input, problems: &mut Problems, until: i64) -> Next<'a> {
         while !self.ended {
-            let (offset, frame) = (input.offset(), self.packets + 1);
+            let (offset, frame) = (input.offset(), self.frames + 1);
             let length = match self.frame_block(input) {
                 Framing::Block(length) => length,
                 Framing::End => {
@@ -321,11 +326,11 @@ impl PcapNg {
                 let dropped = &mut self.described[described].dropped_between;
                 *dropped = dropped.saturating_add(found.dropped);
             }
-            self.packets += 1;
+            self.frames += 1;
             self.last_time = found.time;
             return Next::Record(Record {
                 time: found.time,
-                frame: u32::try_from(self.packets).unwrap_or(u32::MAX),
+                frame: u32::try_from(self.frames).unwrap_or(u32::MAX),
                 wirelen: found.wirelen,
                 interface: found.interface,
                 link_type: interface.link_type,
@@ -385,6 +390,12 @@ impl PcapNg {
             SECTION_HEADER => self.read_section(block),
             INTERFACE_DESCRIPTION => self.read_interface(block),
             INTERFACE_STATISTICS => self.read_statistics(block),
+            // No packets, but Wireshark shows them among the packets, and a frame number must be the same in both.
+            CUSTOM | CUSTOM_NO_COPY | SYSTEMD_JOURNAL => {
+                self.frames += 1;
+                self.other_frames += 1;
+                Content::Nothing
+            }
             _ => Content::Nothing,
         }
     }
@@ -552,7 +563,7 @@ impl PcapNg {
     /// Goes on behind a block that is not one (`Ok(reason)`), or that the input is too short for (`Err(its length)`): it
     /// may be cut off, or its length may be wrong.
     fn resync(&mut self, input: &mut Input, problems: &mut Problems, why: Result<&str, Option<u64>>) {
-        let (offset, frame) = (input.offset(), self.packets + 1);
+        let (offset, frame) = (input.offset(), self.frames + 1);
         let end = offset + input.peek().len() as u64;
         let place = Place { what: "block", offset, frame };
         if !input.peek().is_empty() {
@@ -630,7 +641,9 @@ fn is_known_block(bytes: &[u8], swapped: bool) -> bool {
         ENHANCED_PACKET | PACKET => (swapped, EMPTY_PACKET),
         INTERFACE_DESCRIPTION => (swapped, 20),
         INTERFACE_STATISTICS => (swapped, 24),
-        SIMPLE_PACKET | NAME_RESOLUTION | DECRYPTION_SECRETS | CUSTOM | CUSTOM_NO_COPY => (swapped, 16),
+        SIMPLE_PACKET | NAME_RESOLUTION | SYSTEMD_JOURNAL | DECRYPTION_SECRETS | CUSTOM | CUSTOM_NO_COPY => {
+            (swapped, 16)
+        }
         _ => return false,
     };
     let length = word(head, 4, swapped) as usize;

@@ -43,7 +43,7 @@ fn drain(reader: &mut CaptureReader) -> Vec<Owned> {
         }
     }
     assert!(matches!(reader.next(i64::MAX), Next::End), "the end stays the end");
-    assert!(records.iter().zip(1..).all(|(record, frame)| record.frame == frame), "frames count from 1");
+    assert!(records.is_sorted_by(|a, b| a.frame < b.frame), "frame numbers rise");
     assert_eq!(reader.summary().packets, records.len() as u64);
     records
 }

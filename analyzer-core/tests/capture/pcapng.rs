@@ -166,6 +166,19 @@ fn statistics_comments_and_application_are_summarised() {
 }
 
 #[test]
+fn frames_are_numbered_as_wireshark_does() {
+    let mut bytes = section(false);
+    bytes.extend(interface(1, 0, Bytes::new(false)));
+    bytes.extend(enhanced(false, 0, 1, &[1; 4]));
+    for kind in [0x0bad, 0x4000_0bad, 9, 4, 10, 0x7777] {
+        bytes.extend(block(kind, &Bytes::new(false).word(32473).word(0)));
+    }
+    bytes.extend(enhanced(false, 0, 2, &[1; 4]));
+    let records = read_whole(&bytes);
+    assert_eq!(records.iter().map(|r| r.frame).collect::<Vec<_>>(), [1, 5]);
+}
+
+#[test]
 fn odd_interface_descriptions_are_accepted() {
     let mut bytes = section(false);
     // A reserved field that is not zero.
