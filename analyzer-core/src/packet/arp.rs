@@ -45,7 +45,7 @@ pub(super) fn decode(carried: &Carried<'_>, row: &mut Row, key: &mut FlowKey, de
         Family::Link,
     );
     *key = named;
-    row.bits |= if from_high { bits::FROM_HIGH } else { 0 };
+    row.bits |= bits::from_high(from_high);
     details.push(Detail::Arp(arp));
     row.detail = details.len() as u32;
     true

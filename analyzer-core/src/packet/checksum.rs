@@ -43,11 +43,9 @@ pub(super) const fn long(value: u32) -> Sum {
 /// Folds to 16 bits, in memory order. Zero only if every summand was zero.
 #[inline]
 pub(super) const fn fold(sum: Sum) -> u16 {
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    ((sum >> 16) + (sum & 0xffff)) as u16
+    // Adding the halves to each other crosswise leaves their sum, carry included, in the upper one.
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 /// Folds to 16 bits, in network order: the form that rows carry.

@@ -65,7 +65,8 @@ pub(super) struct Fragment {
 
 impl Packet<'_> {
     /// The flow's key with these ports, and whether the source is the high end.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "part of the hot path, see `Decoder::decode_into`")]
     pub(super) fn key(&self, source_port: u16, destination_port: u16) -> (FlowKey, bool) {
         FlowKey::new(
             Endpoint { address: self.source, port: source_port },
@@ -76,11 +77,12 @@ impl Packet<'_> {
     }
 
     /// Names the flow in `key` and says in `row` who sent this packet.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "part of the hot path, see `Decoder::decode_into`")]
     pub(super) fn name(&self, ports: (u16, u16), row: &mut Row, key: &mut FlowKey) {
         let (named, from_high) = self.key(ports.0, ports.1);
         *key = named;
-        row.bits |= if from_high { bits::FROM_HIGH } else { 0 };
+        row.bits |= bits::from_high(from_high);
     }
 
     /// Sum of the pseudo-header without its length (RFC 9293, section 3.1; RFC 8200, section 8.1).
@@ -142,7 +144,8 @@ pub(super) fn describe(payload: Span<'_>, row: &mut Row) -> Sum {
 }
 
 /// Decodes what the packet carries. Returns what is inside, if it is a tunnel.
-#[inline]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "part of the hot path, see `Decoder::decode_into`")]
 pub(super) fn transport<'a>(
     packet: &Packet<'a>,
     fragments: &mut Fragments,
@@ -155,26 +158,42 @@ pub(super) fn transport<'a>(
         fragment(packet, fragments, row, key, details);
         return None;
     }
-    whole(packet, fragments, row, key, details)
+    match packet.protocol {
+        protocol::TCP => tcp::decode(packet, row, key, details),
+        protocol::UDP => return udp::decode(packet, row, key, details),
+        _ => return uncommon(packet, fragments, row, key, details),
+    }
+    None
 }
 
-#[inline]
-fn whole<'a>(
+/// [`transport`] as a function of its own, for all but the hottest path.
+#[inline(never)]
+pub(super) fn transport_slow<'a>(
+    packet: &Packet<'a>,
+    fragments: &mut Fragments,
+    row: &mut Row,
+    key: &mut FlowKey,
+    details: &mut Vec<Detail>,
+) -> Option<Inner<'a>> {
+    transport(packet, fragments, row, key, details)
+}
+
+#[inline(never)]
+fn uncommon<'a>(
     packet: &Packet<'a>,
     fragments: &Fragments,
     row: &mut Row,
     key: &mut FlowKey,
     details: &mut Vec<Detail>,
 ) -> Option<Inner<'a>> {
-    match (packet.protocol, packet.family) {
-        (protocol::TCP, _) => tcp::decode(packet, row, key, details),
-        (protocol::UDP, _) => return udp::decode(packet, row, key, details),
-        (protocol::ICMP, Family::V4) | (protocol::ICMPV6, Family::V6) => {
-            icmp::decode(packet, fragments, row, key, details);
-        }
-        _ => return other(packet, row, key),
+    if let (protocol::ICMP, Family::V4) | (protocol::ICMPV6, Family::V6) = (packet.protocol, packet.family) {
+        icmp::decode(packet, fragments, row, key, details);
+        return None;
     }
-    None
+    row.kind = Kind::Ip;
+    packet.name((0, 0), row, key);
+    describe(packet.payload, row);
+    tunnel::ip(packet, row)
 }
 
 #[cold]
@@ -188,7 +207,11 @@ fn fragment(
     if packet.fragment.offset == 0 {
         row.bits |= bits::FIRST_FRAGMENT;
         // A tunnel's payload would be cut in two here: the outer row is what can be said of it.
-        whole(packet, fragments, row, key, details);
+        match packet.protocol {
+            protocol::TCP => tcp::decode_slow(packet, row, key, details),
+            protocol::UDP => drop(udp::decode_slow(packet, row, key, details)),
+            _ => drop(uncommon(packet, fragments, row, key, details)),
+        }
         fragments.learn(packet.datagram(), row.time, *key, row.has(bits::FROM_HIGH));
         return;
     }
@@ -199,18 +222,10 @@ fn fragment(
     describe(packet.payload, row);
     if let Some((known, from_high)) = fragments.find(packet.datagram(), row.time) {
         *key = known;
-        row.bits |= if from_high { bits::FROM_HIGH } else { 0 };
+        row.bits |= bits::from_high(from_high);
     } else {
         packet.name((0, 0), row, key);
     }
-}
-
-#[cold]
-fn other<'a>(packet: &Packet<'a>, row: &mut Row, key: &mut FlowKey) -> Option<Inner<'a>> {
-    row.kind = Kind::Ip;
-    packet.name((0, 0), row, key);
-    describe(packet.payload, row);
-    tunnel::ip(packet, row)
 }
 
 /// The row of a packet whose header is damaged past `source` and `destination`: named, but not read further.
@@ -220,5 +235,5 @@ pub(super) fn damaged(source: u128, destination: u128, family: Family, row: &mut
     let ends = (Endpoint { address: source, port: 0 }, Endpoint { address: destination, port: 0 });
     let (named, from_high) = FlowKey::new(ends.0, ends.1, u16::from(row.protocol), family);
     *key = named;
-    row.bits |= if from_high { bits::FROM_HIGH } else { 0 };
+    row.bits |= bits::from_high(from_high);
 }

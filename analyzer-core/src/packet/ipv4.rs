@@ -3,24 +3,36 @@
 use etherparse::Ipv4HeaderSlice;
 
 use super::checksum;
+use super::detail::Detail;
+use super::fragments::Fragments;
 use super::ip::{self, Fragment, Packet, protocol};
 use super::key::{Family, FlowKey, V4_MAPPED};
 use super::row::{Checksum, Row, bits};
 use super::span::Span;
+use super::tunnel::Inner;
 
 const MIN_HEADER: usize = 20;
 const MAX_HEADER: usize = 60;
 
-/// Reads the header into `row`. `None` when it cannot be followed; then `row` and `key` say what could be read.
-#[inline]
-pub(super) fn open<'a>(span: Span<'a>, row: &mut Row, key: &mut FlowKey) -> Option<Packet<'a>> {
+/// Decodes a packet. Returns what is inside, if it is a tunnel.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "part of the hot path, see `Decoder::decode_into`")]
+pub(super) fn decode<'a>(
+    span: Span<'a>,
+    fragments: &mut Fragments,
+    row: &mut Row,
+    key: &mut FlowKey,
+    details: &mut Vec<Detail>,
+) -> Option<Inner<'a>> {
+    // The packet goes on from here by reference: handing it back first would copy it just after it was written.
     match Ipv4HeaderSlice::from_slice(span.bytes) {
-        Ok(header) => read(&header, header.slice().len(), span, row, key),
-        Err(_) => open_incomplete(span, row, key),
+        Ok(header) => ip::transport(&read(&header, span, row, key)?, fragments, row, key, details),
+        Err(_) => ip::transport_slow(&open_incomplete(span, row, key)?, fragments, row, key, details),
     }
 }
 
-/// A header that is damaged, or of which only a part was captured.
+/// A header that is damaged, or of which only a part was captured. `None` when nothing behind it can be found; then `row` and
+/// `key` say what could be read.
 #[cold]
 fn open_incomplete<'a>(span: Span<'a>, row: &mut Row, key: &mut FlowKey) -> Option<Packet<'a>> {
     let captured = span.bytes.len().min(MAX_HEADER);
@@ -35,8 +47,11 @@ fn open_incomplete<'a>(span: Span<'a>, row: &mut Row, key: &mut FlowKey) -> Opti
     padded[..captured].copy_from_slice(&span.bytes[..captured]);
     padded[0] = 0x45.max(padded[0]);
     row.bits |= if header_len < MIN_HEADER { bits::MALFORMED } else { span.shortage(header_len) };
-    let header = Ipv4HeaderSlice::from_slice(&padded).ok()?;
-    let packet = read(&header, header.slice().len(), span, row, key)?;
+    let Ok(header) = Ipv4HeaderSlice::from_slice(&padded) else {
+        ip::damaged(0, 0, Family::V4, row, key);
+        return None;
+    };
+    let packet = read(&header, span, row, key)?;
     row.l3_checksum = Checksum::Unverifiable;
     if row.has(bits::MALFORMED) {
         row.protocol = packet.protocol;
@@ -46,15 +61,11 @@ fn open_incomplete<'a>(span: Span<'a>, row: &mut Row, key: &mut FlowKey) -> Opti
     Some(packet)
 }
 
-#[inline]
-fn read<'a>(
-    header: &Ipv4HeaderSlice<'_>,
-    header_len: usize,
-    span: Span<'a>,
-    row: &mut Row,
-    key: &mut FlowKey,
-) -> Option<Packet<'a>> {
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "part of the hot path, see `Decoder::decode_into`")]
+fn read<'a>(header: &Ipv4HeaderSlice<'_>, span: Span<'a>, row: &mut Row, key: &mut FlowKey) -> Option<Packet<'a>> {
     let bytes = header.slice();
+    let header_len = bytes.len();
     let fixed: &[u8; MIN_HEADER] = bytes.first_chunk()?;
     let options = &bytes[MIN_HEADER..];
     let source = V4_MAPPED | u128::from(u32::from_be_bytes(header.source()));

@@ -3,17 +3,32 @@
 use etherparse::{Ipv6FragmentHeaderSlice, Ipv6HeaderSlice};
 
 use super::checksum;
+use super::detail::Detail;
+use super::fragments::Fragments;
 use super::ip::{self, Fragment, Packet, protocol};
 use super::ipv4::trailer;
 use super::key::{Family, FlowKey};
 use super::row::{Row, bits};
 use super::span::Span;
+use super::tunnel::Inner;
 
 const HEADER: usize = 40;
 
+/// Decodes a packet. Returns what is inside, if it is a tunnel.
+#[inline(never)]
+pub(super) fn decode<'a>(
+    span: Span<'a>,
+    fragments: &mut Fragments,
+    row: &mut Row,
+    key: &mut FlowKey,
+    details: &mut Vec<Detail>,
+) -> Option<Inner<'a>> {
+    ip::transport_slow(&open(span, row, key)?, fragments, row, key, details)
+}
+
 /// Reads the header into `row`. `None` when it cannot be followed; then `row` and `key` say what could be read.
 #[inline]
-pub(super) fn open<'a>(span: Span<'a>, row: &mut Row, key: &mut FlowKey) -> Option<Packet<'a>> {
+fn open<'a>(span: Span<'a>, row: &mut Row, key: &mut FlowKey) -> Option<Packet<'a>> {
     row.bits |= bits::V6 | bits::DONT_FRAGMENT;
     let Ok(header) = Ipv6HeaderSlice::from_slice(span.bytes) else {
         row.bits |= span.shortage(HEADER);

@@ -57,10 +57,32 @@ impl FlowKey {
     /// The key of a packet from `source` to `destination`, and whether the source is the higher endpoint.
     #[inline]
     pub fn new(source: Endpoint, destination: Endpoint, protocol: u16, family: Family) -> (Self, bool) {
-        if source <= destination {
-            (Self { low: source, high: destination, protocol, family }, false)
-        } else {
-            (Self { low: destination, high: source, protocol, family }, true)
+        // Which end sent is a coin's toss to the branch predictor, so the ends are compared and swapped by arithmetic.
+        let from_high = source > destination;
+        let address = (source.address ^ destination.address) & u128::from(from_high).wrapping_neg();
+        let port = (source.port ^ destination.port) & u16::from(from_high).wrapping_neg();
+        let low = Endpoint { address: source.address ^ address, port: source.port ^ port };
+        let high = Endpoint { address: destination.address ^ address, port: destination.port ^ port };
+        (Self { low, high, protocol, family }, from_high)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_directions_share_a_key() {
+        let ends = [(1, 2), (1, 3), (2, 1), (u128::MAX, 0), (V4_MAPPED, u16::MAX)];
+        let ends = ends.map(|(address, port)| Endpoint { address, port });
+        for a in ends {
+            for b in ends {
+                let (there, from_high) = FlowKey::new(a, b, 6, Family::V4);
+                let (back, _) = FlowKey::new(b, a, 6, Family::V4);
+                assert_eq!(there, back);
+                assert!(there.low <= there.high);
+                assert_eq!((from_high, there.low), (a > b, a.min(b)));
+            }
         }
     }
 }

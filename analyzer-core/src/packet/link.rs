@@ -92,7 +92,8 @@ pub(super) fn frame<'a>(record: &Record<'a>) -> Span<'a> {
 }
 
 /// Opens a frame.
-#[inline]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "part of the hot path, see `Decoder::decode_into`")]
 pub(super) fn open<'a>(link: LinkType, frame: Span<'a>, row: &mut Row) -> Carried<'a> {
     if link.0 == 1 { ethernet(frame, row) } else { open_other(link, frame, row) }
 }
@@ -128,7 +129,8 @@ fn mac(bytes: [u8; 6]) -> u64 {
     u64::from_be_bytes([0, 0, a, b, c, d, e, f])
 }
 
-#[inline]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "part of the hot path, see `Decoder::decode_into`")]
 fn ethernet<'a>(frame: Span<'a>, row: &mut Row) -> Carried<'a> {
     let Ok(header) = Ethernet2HeaderSlice::from_slice(frame.bytes) else {
         row.bits |= frame.shortage(ETHERNET_HEADER);

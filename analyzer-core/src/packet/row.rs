@@ -92,6 +92,12 @@ pub mod bits {
     pub const OUTER_WRONG: u16 = 1 << 12;
     /// The headers are damaged or incomplete; fields past the damage are zero.
     pub const MALFORMED: u16 = 1 << 13;
+
+    /// [`FROM_HIGH`] or nothing.
+    #[inline]
+    pub(in super::super) const fn from_high(from_high: bool) -> u16 {
+        from_high as u16 * FROM_HIGH
+    }
 }
 
 /// One packet, as the rest of the analysis sees it: plain, small, without its bytes.

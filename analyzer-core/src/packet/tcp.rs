@@ -12,7 +12,8 @@ const MIN_HEADER: usize = 20;
 const MAX_HEADER: usize = 60;
 
 /// Decodes a segment, or the first fragment of one.
-#[inline]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "part of the hot path, see `Decoder::decode_into`")]
 pub(super) fn decode(packet: &Packet<'_>, row: &mut Row, key: &mut FlowKey, details: &mut Vec<Detail>) {
     row.kind = Kind::Tcp;
     let Ok(header) = TcpHeaderSlice::from_slice(packet.payload.bytes) else {
@@ -31,7 +32,14 @@ pub(super) fn decode(packet: &Packet<'_>, row: &mut Row, key: &mut FlowKey, deta
     }
 }
 
-#[inline]
+/// [`decode`] as a function of its own, for fragments.
+#[cold]
+pub(super) fn decode_slow(packet: &Packet<'_>, row: &mut Row, key: &mut FlowKey, details: &mut Vec<Detail>) {
+    decode(packet, row, key, details);
+}
+
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "part of the hot path, see `Decoder::decode_into`")]
 fn fields(header: &TcpHeaderSlice<'_>, packet: &Packet<'_>, row: &mut Row, key: &mut FlowKey) {
     packet.name((header.source_port(), header.destination_port()), row, key);
     row.seq = header.sequence_number();
@@ -68,7 +76,7 @@ fn decode_incomplete(packet: &Packet<'_>, row: &mut Row, key: &mut FlowKey, deta
     padded[12] = (header_len as u8 / 4) << 4;
     row.bits |= if declared < MIN_HEADER { bits::MALFORMED } else { span.shortage(header_len) };
     row.l4_checksum = Checksum::Unverifiable;
-    let Ok(header) = TcpHeaderSlice::from_slice(&padded) else { return };
+    let Ok(header) = TcpHeaderSlice::from_slice(&padded) else { return packet.name((0, 0), row, key) };
     fields(&header, packet, row, key);
     if row.has(bits::MALFORMED) {
         return;

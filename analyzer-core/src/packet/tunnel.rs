@@ -1,6 +1,6 @@
 //! Packets inside packets: VXLAN (RFC 7348), Geneve (RFC 8926), GRE (RFC 2784, RFC 2890), and IP in IP (RFC 2003, RFC 2473, RFC 4213).
 //!
-//! Only finds where the inner packet starts. The checks are strict, because anyone may use these ports.
+//! Only finds where the inner packet starts. Anyone may use these ports, so a header that is odd needs an inner packet that is not.
 
 use super::checksum;
 use super::ip::{Packet, protocol};
@@ -23,6 +23,8 @@ pub(super) struct Inner<'a> {
     pub(super) ether_type: u16,
     /// Its bytes.
     pub(super) span: Span<'a>,
+    /// The tunnel's header leaves no doubt; else it takes a known network protocol inside to believe it.
+    pub(super) certain: bool,
 }
 
 /// Whether datagrams to this port may be a tunnel's.
@@ -41,24 +43,25 @@ pub(super) fn udp(payload: Span<'_>, port: u16) -> Option<Inner<'_>> {
         if version_and_length >> 6 != 0 || flags & 0x3f != 0 || reserved != 0 || !is_network(ether_type) {
             return None;
         }
-        return Some(Inner { ether_type, span: payload.skip(8 + usize::from(version_and_length & 0x3f) * 4) });
+        return Some(Inner {
+            ether_type,
+            span: payload.skip(8 + usize::from(version_and_length & 0x3f) * 4),
+            certain: true,
+        });
     }
-    // The I flag; the group policy extension also sets G and uses the next three bytes.
+    // All but the I flag and the identifier is zero, unless an extension uses it: receivers ignore it (section 5).
     let [flags, a, b, c, _, _, _, reserved] = *header;
-    let plain = flags == 0x08 && (a, b, c) == (0, 0, 0);
-    let with_policy = flags == 0x88 && a & 0xb7 == 0;
-    if !(plain || with_policy) || reserved != 0 {
-        return None;
-    }
-    Some(Inner { ether_type: ether_type::TRANSPARENT_ETHERNET, span: payload.skip(8) })
+    let certain = (flags, a, b, c, reserved) == (0x08, 0, 0, 0, 0);
+    let ether_type = ether_type::TRANSPARENT_ETHERNET;
+    (flags & 0x08 != 0).then(|| Inner { ether_type, span: payload.skip(8), certain })
 }
 
 /// The packet inside an IP protocol. Judges GRE's checksum in `row`.
 #[cold]
 pub(super) fn ip<'a>(packet: &Packet<'a>, row: &mut Row) -> Option<Inner<'a>> {
     match packet.protocol {
-        protocol::IPV4 => Some(Inner { ether_type: ether_type::IPV4, span: packet.payload }),
-        protocol::IPV6 => Some(Inner { ether_type: ether_type::IPV6, span: packet.payload }),
+        protocol::IPV4 => Some(Inner { ether_type: ether_type::IPV4, span: packet.payload, certain: true }),
+        protocol::IPV6 => Some(Inner { ether_type: ether_type::IPV6, span: packet.payload, certain: true }),
         protocol::GRE => gre(packet, row),
         _ => None,
     }
@@ -85,7 +88,7 @@ fn gre<'a>(packet: &Packet<'a>, row: &mut Row) -> Option<Inner<'a>> {
         };
     }
     let optional = (flags & (CHECKSUM | KEY | SEQUENCE)).count_ones() as usize;
-    Some(Inner { ether_type, span: span.skip(4 + optional * 4) })
+    Some(Inner { ether_type, span: span.skip(4 + optional * 4), certain: true })
 }
 
 /// Whether something that can be decoded is announced.

@@ -12,9 +12,12 @@ use super::tunnel::{self, Inner};
 use super::{dhcp, dns, quic};
 
 const HEADER: usize = 8;
+/// Linux's `UDP_MAX_SEGMENTS`.
+const MAX_SEGMENTS: usize = 128;
 
 /// Decodes a datagram, or the first fragment of one. Returns what is inside, if it is a tunnel.
-#[inline]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "part of the hot path, see `Decoder::decode_into`")]
 pub(super) fn decode<'a>(
     packet: &Packet<'a>,
     row: &mut Row,
@@ -39,10 +42,21 @@ pub(super) fn decode<'a>(
     row.l4_checksum = if header.checksum() == 0 {
         without_checksum(packet, ports)
     } else {
-        let fixed = checksum::sum_header::<HEADER>(header.slice().first_chunk()?);
+        let fixed = checksum::sum(header.slice());
         packet.judge(header.checksum(), fixed + payload_sum, len, packet.is_whole() && plausible)
     };
     application(payload, ports, row, details)
+}
+
+/// [`decode`] as a function of its own, for fragments.
+#[cold]
+pub(super) fn decode_slow<'a>(
+    packet: &Packet<'a>,
+    row: &mut Row,
+    key: &mut FlowKey,
+    details: &mut Vec<Detail>,
+) -> Option<Inner<'a>> {
+    decode(packet, row, key, details)
 }
 
 /// The payload's first bytes, where QUIC keeps its flags and its connection id.
@@ -66,8 +80,9 @@ fn length(declared: usize, packet: &Packet<'_>, row: &mut Row) -> (usize, bool) 
         // The field counts the whole datagram.
         return (by_ip, true);
     }
-    if declared == 0 || (declared >= HEADER && declared < by_ip && by_ip > ip::PLAIN) {
-        // A superframe: the field is left out (RFC 2675, section 4), or is that of one of its segments.
+    // A superframe: the field is left out (RFC 2675, section 4), or is that of one of its segments.
+    let segments = by_ip.saturating_sub(HEADER) / declared.saturating_sub(HEADER).max(1);
+    if declared == 0 || (declared > HEADER && by_ip > ip::PLAIN && (2..=MAX_SEGMENTS).contains(&segments)) {
         return (by_ip, true);
     }
     if declared < HEADER || declared > by_ip {
