@@ -45,6 +45,15 @@ pub(crate) enum Command {
         #[arg(value_name = "FINDING-ID", value_parser = PossibleValuesParser::new(catalogue::ids()))]
         id: String,
     },
+    /// Print the JSON Schema of --format json
+    Schema,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page (pcapdiff man | man -l -)
+    Man,
 }
 
 /// An analysis of one pair.

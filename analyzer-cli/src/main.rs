@@ -11,6 +11,7 @@ mod engine;
 mod output;
 mod progress;
 mod render;
+mod schema;
 mod select;
 
 use analyzer_core::report::Report;
@@ -44,6 +45,9 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Some(Command::Detectors) => commands::detectors().map(|()| NOTHING),
         Some(Command::Explain { id }) => commands::explain(id).map(|()| NOTHING),
+        Some(Command::Schema) => commands::schema().map(|()| NOTHING),
+        Some(Command::Completions { shell }) => commands::completions(*shell).map(|()| NOTHING),
+        Some(Command::Man) => commands::man().map(|()| NOTHING),
         None => analyze(&cli.analyze, &Core),
     };
     ExitCode::from(result.unwrap_or_else(|error| {

@@ -32,10 +32,20 @@ fn an_input_that_is_not_there_is_trouble() {
 
 #[test]
 fn help_and_version_are_results() {
-    for arguments in [&["--help"][..], &["--version"], &["detectors"], &["explain", "tcp-reset"]] {
+    for arguments in [&["--help"][..], &["--version"], &["detectors"], &["explain", "tcp-reset"], &["schema"], &["man"]]
+    {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn every_shell_gets_its_completions() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = run(&["completions", shell]);
+        assert_eq!(output.status.code(), Some(0), "{shell}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("min-severity"), "{shell}");
     }
 }
 

@@ -4,16 +4,14 @@
 //! is printed once, after that times are distances from the finding's first packet.
 
 use analyzer_core::Time;
-use analyzer_core::report::{
-    Clock, Directions, Evidence, Finding, FlowName, Input, Report, Severity, Topology, TopologyKind, Where,
-};
+use analyzer_core::report::{Evidence, Finding, FlowName, Report, Severity};
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
 use std::fmt::Write;
 
-use super::text::{clock_time, count, date, duration, percent, printable, relative, thousands, width, wrap};
-use super::verdict::{side, verdict};
-use super::{View, flow_name, input_name, input_seconds};
+use super::text::{clock_time, count, date, printable, relative, thousands, width, wrap};
+use super::verdict::verdict;
+use super::{View, describe};
 use crate::select::actionable;
 
 /// Prose wider than this is hard to read.
@@ -150,7 +148,7 @@ impl Page {
 }
 
 fn header(page: &mut Page, report: &Report) {
-    let [a, b] = [&report.inputs.a, &report.inputs.b].map(describe_input);
+    let [a, b] = [&report.inputs.a, &report.inputs.b].map(describe::input);
     let (plain_a, plain_b) = (printable(&a), printable(&b));
     if width("pcapdiff    ↔  ") + width(&plain_a) + width(&plain_b) <= page.width {
         let _ = writeln!(page.out, "{BOLD}pcapdiff{BOLD:#}  {plain_a}  ↔  {plain_b}");
@@ -161,57 +159,15 @@ fn header(page: &mut Page, report: &Report) {
     }
     let totals = &report.totals;
     let mut parts = vec![
-        describe_topology(&report.topology),
+        describe::relation(&report.topology),
         format!("{}, {} paired", count(totals.flows, "flow"), thousands(totals.paired_flows)),
         format!("{} matched", count(totals.matched, "packet")),
-        describe_clock(&report.clock),
+        describe::clocks(&report.clock),
     ];
     if let Some(first) = report.inputs.a.first.or(report.inputs.b.first) {
         parts.push(format!("from {} {} UTC", date(first), clock_time(first)));
     }
     page.row(&parts);
-}
-
-fn describe_input(input: &Input) -> String {
-    let seconds = input_seconds(input).map(|seconds| format!(", {}", duration(seconds))).unwrap_or_default();
-    format!("{} ({}{seconds})", input_name(input), count(input.packets, "packet"))
-}
-
-fn describe_topology(topology: &Topology) -> String {
-    let networks = match topology.inside_networks.as_slice() {
-        [] => String::new(),
-        [one] => format!(" {one}"),
-        [first, rest @ ..] => format!(" {first} and {} more", rest.len()),
-    };
-    match topology.kind {
-        TopologyKind::Nat => match &topology.outside_address {
-            Some(address) => format!("NAT{networks} → {address}"),
-            None => format!("NAT{networks}"),
-        },
-        TopologyKind::Route => format!("routed{networks}"),
-        TopologyKind::Bridge => format!("bridged{networks}"),
-        TopologyKind::SamePoint => "both files are of the same point".into(),
-        TopologyKind::Unrelated => "the captures share no traffic".into(),
-        TopologyKind::Unknown => "relation of the points unknown".into(),
-    }
-}
-
-fn describe_clock(clock: &Clock) -> String {
-    if clock.samples == 0 {
-        return "clocks not compared".into();
-    }
-    let bound = clock.uncertainty_seconds.filter(|bound| *bound > 0.0);
-    match bound {
-        Some(bound) if clock.offset_seconds.abs() <= bound => format!("clocks agree within {}", duration(bound)),
-        _ => {
-            let relation = if clock.offset_seconds < 0.0 { "behind" } else { "ahead of" };
-            let bound = bound.map(|bound| format!(" (± {})", duration(bound))).unwrap_or_default();
-            match clock.offset_seconds {
-                0.0 => "clocks agree".into(),
-                offset => format!("B's clock is {} {relation} A's{bound}", duration(offset.abs())),
-            }
-        }
-    }
 }
 
 fn conclusion(page: &mut Page, report: &Report, view: View) {
@@ -239,56 +195,22 @@ fn severity_style(severity: Severity) -> Style {
     }
 }
 
-fn severity_name(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-        Severity::Info => "info",
-    }
-}
-
-fn place_name(place: Where) -> &'static str {
-    match place {
-        Where::Inside => "inside",
-        Where::Between => "between",
-        Where::Outside => "outside",
-        Where::Unknown => "unknown",
-    }
-}
-
-fn direction_name(direction: Directions) -> &'static str {
-    match direction {
-        Directions::Outbound => "outbound",
-        Directions::Inbound => "inbound",
-        Directions::Both => "both ways",
-    }
-}
-
 /// A finding in a sentence.
 fn short_finding(page: &mut Page, finding: &Finding) {
     let text = format!("{}: {}", finding.id, finding.summary);
-    page.hanging(severity_name(finding.severity), severity_style(finding.severity), 9, &text);
+    page.hanging(describe::severity(finding.severity), severity_style(finding.severity), 9, &text);
 }
 
 /// A finding with its proof and its remedy.
 fn full_finding(page: &mut Page, finding: &Finding, origin: Option<Time>, view: View) {
     let few = if view.verbose { usize::MAX } else { FEW };
-    let mut parts = vec![
-        finding.id.to_owned(),
-        format!("{} ({})", place_name(finding.place), side(finding.place)),
-        direction_name(finding.direction).to_owned(),
-    ];
-    parts.extend(finding.cause.filter(|cause| *cause != "unknown").map(str::to_owned));
-    if finding.flow_count > 0 {
-        parts.push(count(finding.flow_count, "flow"));
-    }
-    parts.push(count(finding.packet_count, "packet"));
-    parts.push(format!("confidence {:.2}", finding.confidence));
+    let mut parts = vec![finding.id.to_owned()];
+    parts.extend(describe::facts(finding));
     let style = severity_style(finding.severity);
-    page.hanging(severity_name(finding.severity), style, 9, &whole_parts(&parts, page.width));
+    page.hanging(describe::severity(finding.severity), style, 9, &whole_parts(&parts, page.width));
 
     page.prose(2, &finding.summary);
-    page.prose(2, &when(finding, origin));
+    page.prose(2, &describe::when(finding, origin));
     reasons(page, finding, few);
     evidence(page, finding, few);
     flows(page, &finding.flows, finding.flow_count, few);
@@ -316,33 +238,8 @@ fn whole_parts(parts: &[String], columns: usize) -> String {
     glued.join(&format!("{GLUE}· "))
 }
 
-/// The finding's absolute time, once; the date only where it is not that of the header.
-fn when(finding: &Finding, origin: Option<Time>) -> String {
-    let day = match origin {
-        Some(origin) if date(origin) == date(finding.first) => String::new(),
-        _ => format!("{} ", date(finding.first)),
-    };
-    let mut text = format!("At {day}{}", clock_time(finding.first));
-    if let Some(origin) = origin
-        && finding.first > origin
-    {
-        let _ = write!(text, ", {} after the first packet", duration(finding.first.seconds_since(origin)));
-    }
-    if finding.duration_seconds > 0.0 {
-        let _ = write!(text, ", over {}", duration(finding.duration_seconds));
-    }
-    text.push('.');
-    text
-}
-
-/// The sentences of `details.reasons[side]`.
-fn reasons_of<'a>(finding: &'a Finding, side: &str) -> Vec<&'a str> {
-    let list = finding.details.get("reasons").and_then(|reasons| reasons.get(side)).and_then(Value::as_array);
-    list.into_iter().flatten().filter_map(Value::as_str).collect()
-}
-
 fn reasons(page: &mut Page, finding: &Finding, few: usize) {
-    let (pro, contra) = (reasons_of(finding, "for"), reasons_of(finding, "against"));
+    let (pro, contra) = (describe::reasons(finding, "for"), describe::reasons(finding, "against"));
     if pro.is_empty() && contra.is_empty() {
         return;
     }
@@ -388,7 +285,7 @@ fn flows(page: &mut Page, list: &[FlowName], whole: u64, few: usize) {
     }
     page.styled_line(BOLD, "  Flows");
     for flow in list.iter().take(few) {
-        page.hanging(&format!("    {}", flow.protocol), DIM, 10, &flow_name(flow));
+        page.hanging(&format!("    {}", flow.protocol), DIM, 10, &describe::flow(flow));
     }
     let shown = few.min(list.len());
     more(page, 10, usize::try_from(whole).unwrap_or(usize::MAX).max(list.len()), shown);
@@ -428,78 +325,23 @@ fn fixes(page: &mut Page, finding: &Finding) {
 fn footer(page: &mut Page, report: &Report, view: View) {
     page.blank();
     for limit in &report.coverage {
-        let point = match limit.point {
-            Some(analyzer_core::Point::A) => "A: ",
-            Some(analyzer_core::Point::B) => "B: ",
-            None => "",
-        };
-        page.hanging("Not judged", BOLD, 12, &format!("{point}{} ({})", limit.summary, limit.id));
+        page.hanging("Not judged", BOLD, 12, &describe::limit(limit));
     }
     let few = if view.verbose { usize::MAX } else { FEW };
     for input in [&report.inputs.a, &report.inputs.b] {
         for problem in input.problems.iter().take(few) {
-            let text = format!(
-                "{}: byte {}, frame {}: {}",
-                problem.file,
-                thousands(problem.offset),
-                thousands(problem.frame),
-                problem.message
-            );
-            page.hanging("Damage", BOLD, 12, &text);
+            page.hanging("Damage", BOLD, 12, &describe::problem(problem));
         }
         more(page, 12, input.problems.len(), few);
     }
     if view.verbose {
-        page.hanging("Topology", BOLD, 12, &topology_line(&report.topology));
-        page.hanging("Clock", BOLD, 12, &clock_line(&report.clock));
+        page.hanging("Topology", BOLD, 12, &describe::topology(&report.topology));
+        page.hanging("Clock", BOLD, 12, &describe::clock(&report.clock));
     }
-    let totals = &report.totals;
-    page.hanging(
-        "Totals",
-        BOLD,
-        12,
-        &format!(
-            "A: {} packets, {} of them matched ({}), {} seen there alone. B: {} packets, {} seen there alone. {}, {} of them paired.",
-            thousands(totals.packets_a),
-            thousands(totals.matched),
- percent(totals.matched, totals.packets_a),
-            thousands(totals.unmatched_a),
-            thousands(totals.packets_b),
-            thousands(totals.unmatched_b),
-            count(totals.flows, "flow"),
-            thousands(totals.paired_flows),
-        ),
-    );
+    page.hanging("Totals", BOLD, 12, &describe::totals(&report.totals));
     if let Some(finding) = report.findings.iter().find(|finding| actionable(finding)) {
         page.hanging("More", BOLD, 12, &format!("`pcapdiff explain {}`", finding.id));
     }
-}
-
-fn topology_line(topology: &Topology) -> String {
-    let mut text = describe_topology(topology);
-    if let Some(delta) = topology.ttl_delta {
-        let _ = write!(text, "; TTL goes down by {delta} from A to B");
-    }
-    if !topology.vlan.is_empty() {
-        let _ = write!(text, "; VLAN {}", Value::Object(topology.vlan.clone()));
-    }
-    if let Some(tunnel) = &topology.tunnel {
-        let _ = write!(text, "; tunnel {tunnel}");
-    }
-    text
-}
-
-fn clock_line(clock: &Clock) -> String {
-    if clock.samples == 0 {
-        return describe_clock(clock);
-    }
-    format!(
-        "{}; offset of B {}, drift {:.3} ppm, from {}",
-        describe_clock(clock),
-        duration(clock.offset_seconds),
-        clock.drift_ppm,
-        count(clock.samples, "matched packet"),
-    )
 }
 
 #[cfg(test)]
@@ -577,14 +419,5 @@ mod tests {
                 assert!(text.contains("VERDICT"));
             }
         }
-    }
-
-    #[test]
-    fn clocks_are_described_by_what_is_known() {
-        let clock = Clock { offset_seconds: -1.3, drift_ppm: 0.0, uncertainty_seconds: Some(2e-6), samples: 9 };
-        assert_eq!(describe_clock(&clock), "B's clock is 1.3 s behind A's (± 2 µs)");
-        let clock = Clock { offset_seconds: 1e-6, ..clock };
-        assert_eq!(describe_clock(&clock), "clocks agree within 2 µs");
-        assert_eq!(describe_clock(&Clock::default()), "clocks not compared");
     }
 }

@@ -3,15 +3,19 @@
 //! The report is plain data and already ordered; nothing here judges. Whatever a renderer prints of names, notes and
 //! messages may have been chosen by whoever sent the packets, so each form escapes every string in its own way.
 
+mod csv;
+mod describe;
 mod human;
 mod json;
+mod markdown;
+mod ndjson;
 pub(crate) mod text;
 mod verdict;
 
 #[cfg(test)]
 pub(crate) mod sample;
 
-use analyzer_core::report::{FlowName, Input, Report};
+use analyzer_core::report::Report;
 use clap::ValueEnum;
 
 /// The forms in which a report can be had.
@@ -22,6 +26,12 @@ pub(crate) enum Format {
     Human,
     /// One JSON object, schema pcapdiff/1
     Json,
+    /// One JSON object a line: the report without its lists, then each limit and each finding
+    Ndjson,
+    /// One line for each finding, for a spreadsheet
+    Csv,
+    /// For a ticket or a chat
+    Markdown,
 }
 
 /// How the reader wants to see it.
@@ -42,38 +52,8 @@ pub(crate) fn render(format: Format, report: &Report, view: View) -> anyhow::Res
     Ok(match format {
         Format::Human => human::render(report, view).into_bytes(),
         Format::Json => json::render(report)?,
+        Format::Ndjson => ndjson::render(report)?,
+        Format::Csv => csv::render(report)?,
+        Format::Markdown => markdown::render(report, view).into_bytes(),
     })
-}
-
-/// The name of an input as people call it: the file name without its folder, and how many files follow it.
-fn input_name(input: &Input) -> String {
-    let Some(first) = input.files.first() else {
-        return "(none)".into();
-    };
-    let name = first.rsplit(std::path::is_separator).find(|part| !part.is_empty()).unwrap_or(first);
-    let name = if name == "-" { "standard input" } else { name };
-    match input.files.len() {
-        1 => name.to_owned(),
-        more => format!("{name} and {} more", more - 1),
-    }
-}
-
-/// Seconds between the first and the last packet of an input.
-fn input_seconds(input: &Input) -> Option<f64> {
-    Some(input.last?.seconds_since(input.first?))
-}
-
-/// A flow by its endpoints: those at A, and what the inside endpoint is called at B where that differs.
-fn flow_name(flow: &FlowName) -> String {
-    let arrow = |name: &str| name.replacen(' ', " ↔ ", 1);
-    match (&flow.a, &flow.b) {
-        (Some(a), Some(b)) if a == b => arrow(a),
-        (Some(a), Some(b)) => match (a.split_once(' '), b.split_once(' ')) {
-            (Some((_, peer)), Some((outer, same))) if peer == same => format!("{} (at B: {outer})", arrow(a)),
-            _ => format!("{} (at B: {})", arrow(a), arrow(b)),
-        },
-        (Some(a), None) => format!("{} (at A only)", arrow(a)),
-        (None, Some(b)) => format!("{} (at B only)", arrow(b)),
-        (None, None) => "(unnamed)".into(),
-    }
 }

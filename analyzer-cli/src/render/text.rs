@@ -39,6 +39,26 @@ fn dangerous(c: char) -> bool {
             | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
+/// A stretch of prose, or of what stands between backticks.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Span<'a> {
+    /// Between backticks.
+    pub(crate) code: bool,
+    /// Without the backticks.
+    pub(crate) text: &'a str,
+}
+
+/// Splits prose at its backticks, for the forms that can set commands apart. Backticks that do not pair up are text.
+pub(crate) fn spans(text: &str) -> Vec<Span<'_>> {
+    let parts: Vec<&str> = text.split('`').collect();
+    let paired = parts.len() % 2 == 1 && parts.iter().skip(1).step_by(2).all(|code| !code.trim().is_empty());
+    if !paired {
+        return vec![Span { code: false, text }];
+    }
+    let spans = parts.into_iter().enumerate().map(|(i, text)| Span { code: i % 2 == 1, text });
+    spans.filter(|span| !span.text.is_empty()).collect()
+}
+
 /// Breaks prose into lines of at most `columns`, at spaces. A word that is longer stands alone and is not cut, because
 /// it is a name or a path that somebody may want to copy; so is anything between backticks.
 pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
@@ -192,6 +212,16 @@ mod tests {
         assert_eq!(wrap("a-very-long-word b", 4), ["a-very-long-word", "b"]);
         assert_eq!(wrap("an odd ` tick stays", 8), ["an odd `", "tick", "stays"]);
         assert!(wrap("", 10).is_empty());
+    }
+
+    #[test]
+    fn backticks_set_commands_apart_when_they_pair_up() {
+        let span = |code, text| Span { code, text };
+        assert_eq!(spans("run `a b`."), [span(false, "run "), span(true, "a b"), span(false, ".")]);
+        assert_eq!(spans("run `a b."), [span(false, "run `a b.")]);
+        assert_eq!(spans("``"), [span(false, "``")]);
+        assert_eq!(spans("plain"), [span(false, "plain")]);
+        assert_eq!(spans(""), []);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use analyzer_core::report::{Finding, Report, Severity, TopologyKind, Where};
 use std::fmt::Write;
 
 use crate::catalogue;
+use crate::render::describe;
 use crate::render::text::{count, percent, thousands};
 use crate::select::actionable;
 
@@ -104,7 +105,7 @@ fn nothing_found(report: &Report, hidden: usize) -> Verdict {
     let headline = if totals.packets_a == 0 || totals.packets_b == 0 {
         let (empty, point) = if totals.packets_a == 0 { (&report.inputs.a, 'A') } else { (&report.inputs.b, 'B') };
         todo = Some("Check the interface and the filter that the empty capture was taken with.".to_owned());
-        format!("Nothing can be said: {} ({point}) holds no packets.", super::input_name(empty))
+        format!("Nothing can be said: {} ({point}) holds no packets.", describe::input_name(empty))
     } else if totals.matched == 0 || report.topology.kind == TopologyKind::Unrelated {
         todo = Some("Check that both were taken on the same host, in the same minutes, with filters that pass the same traffic.".to_owned());
         "Nothing can be said: the two captures share no traffic.".to_owned()
