@@ -72,6 +72,9 @@ pub(crate) struct Analyze {
     /// Write the result to FILE instead of standard output
     #[arg(long, short = 'o', value_name = "FILE", help_heading = "Output")]
     pub(crate) output: Option<PathBuf>,
+    /// Write the result as a page for a browser to FILE besides
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) html: Option<PathBuf>,
     /// Colours; NO_COLOR in the environment turns `auto` off
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = When::Auto, help_heading = "Output")]
     pub(crate) color: When,

@@ -70,6 +70,7 @@ fn analyze(asked: &Analyze, engine: &dyn Engine) -> anyhow::Result<u8> {
         anyhow::bail!("only one of the captures can come from standard input");
     }
     let destination = Destination::new(asked.output.as_deref(), &[a, b])?;
+    let page = asked.html.as_deref().map(|path| Destination::new(Some(path), &[a, b])).transpose()?;
 
     let mut report = run_engine(asked, engine, a, b)?;
     if !asked.quiet {
@@ -83,6 +84,9 @@ fn analyze(asked: &Analyze, engine: &dyn Engine) -> anyhow::Result<u8> {
         bytes = anstream::adapter::strip_bytes(&bytes).into_vec();
     }
     destination.write(&bytes)?;
+    if let Some(page) = page {
+        page.write(&render::render(Format::Html, &report, view)?)?;
+    }
     Ok(if report.findings.iter().any(select::actionable) { FINDINGS } else { NOTHING })
 }
 
@@ -182,6 +186,16 @@ mod tests {
             let value: serde_json::Value = serde_json::from_str(&text).unwrap();
             assert_eq!(value["findings"].as_array().unwrap().len(), kept, "{arguments:?}");
         }
+    }
+
+    #[test]
+    fn a_page_can_be_had_besides() {
+        let folder = tempfile::tempdir().unwrap();
+        let page = folder.path().join("page.html");
+        let (status, text) = run(sample::resets, &["--html", page.to_str().unwrap()]);
+        assert_eq!(status.unwrap(), FINDINGS);
+        assert!(text.starts_with("pcapdiff"));
+        assert!(std::fs::read_to_string(page).unwrap().starts_with("<!doctype html>"));
     }
 
     #[test]

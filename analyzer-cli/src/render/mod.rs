@@ -5,6 +5,7 @@
 
 mod csv;
 mod describe;
+mod html;
 mod human;
 mod json;
 mod markdown;
@@ -32,6 +33,8 @@ pub(crate) enum Format {
     Csv,
     /// For a ticket or a chat
     Markdown,
+    /// One self-contained page for a browser
+    Html,
 }
 
 /// How the reader wants to see it.
@@ -54,6 +57,7 @@ pub(crate) fn render(format: Format, report: &Report, view: View) -> anyhow::Res
         Format::Json => json::render(report)?,
         Format::Ndjson => ndjson::render(report)?,
         Format::Csv => csv::render(report)?,
+        Format::Html => html::render(report, view)?.into_bytes(),
         Format::Markdown => markdown::render(report, view).into_bytes(),
     })
 }

@@ -1,0 +1,423 @@
+//! The report as one page for a browser: no network, no other files, dark and light, printable, usable from a keyboard
+//! and with a screen reader.
+//!
+//! The template escapes every value, and control characters are made visible on top of that. Should something slip
+//! through all the same, the page's content security policy lets no script run but its own, and lets nothing be loaded.
+
+use analyzer_core::report::{Evidence, Finding, Input, Report, Severity};
+use analyzer_core::{Point, Time};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, Value};
+use serde::Serialize;
+
+use super::text::{clock_time, count, date, duration, percent, printable, relative, spans, thousands};
+use super::verdict::verdict;
+use super::{View, describe};
+use crate::catalogue;
+use crate::select::actionable;
+
+const TEMPLATE: &str = include_str!("report.html");
+/// The page's only script: adds buttons that copy.
+const SCRIPT: &str = include_str!("report.js");
+/// `openssl dgst -sha256 -binary analyzer-cli/src/render/report.js | base64`
+const SCRIPT_HASH: &str = "rLf1Fk28kzHlIyzjRVLN6UcEP6S6Yeh6U10IaJm6E9s=";
+
+/// Rows of evidence and flows unless all are asked for.
+const FEW: usize = 25;
+
+pub(crate) fn render(report: &Report, view: View) -> anyhow::Result<String> {
+    let mut environment = Environment::new();
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    // The name decides about escaping.
+    environment.add_template("report.html", TEMPLATE)?;
+    environment.set_formatter(|out, state, value| match value.as_str() {
+        Some(text) if !value.is_safe() => {
+            minijinja::escape_formatter(out, state, &Value::from(printable(text).as_ref()))
+        }
+        _ => minijinja::escape_formatter(out, state, value),
+    });
+    environment.add_filter("prose", prose);
+    Ok(environment.get_template("report.html")?.render(Serde(Page::new(report, view)))?)
+}
+
+/// Prose with what stands between backticks as code.
+fn prose(text: &str) -> Value {
+    let mut out = String::with_capacity(text.len());
+    for span in spans(&printable(text)) {
+        if span.code {
+            out.push_str("<code>");
+        }
+        for c in span.text.chars() {
+            match c {
+                '<' => out.push_str("&lt;"),
+                '>' => out.push_str("&gt;"),
+                '&' => out.push_str("&amp;"),
+                '"' => out.push_str("&quot;"),
+                '\'' => out.push_str("&#x27;"),
+                c => out.push(c),
+            }
+        }
+        if span.code {
+            out.push_str("</code>");
+        }
+    }
+    Value::from_safe_string(out)
+}
+
+/// What the template shows.
+#[derive(Serialize)]
+struct Page<'a> {
+    script: Value,
+    script_hash: &'a str,
+    version: &'a str,
+    title: String,
+    /// `error`, `warning`, `good` or `unclear`.
+    mood: &'a str,
+    headline: String,
+    more: Vec<String>,
+    todo: Option<String>,
+    points: [PointRow; 2],
+    bars: [Bar; 2],
+    timeline: Option<Timeline>,
+    findings: Vec<Section<'a>>,
+    context: Vec<Section<'a>>,
+    flows: Vec<FlowRow>,
+    limits: Vec<String>,
+    damage: Vec<String>,
+    topology: String,
+    clock: Vec<(&'a str, String)>,
+    totals: String,
+    checked: usize,
+}
+
+#[derive(Serialize)]
+struct PointRow {
+    name: &'static str,
+    file: String,
+    files: Vec<String>,
+    packets: String,
+    bytes: String,
+    format: String,
+    from: String,
+    length: String,
+    snaplen: String,
+}
+
+/// A point's packets: how many of them were matched.
+#[derive(Serialize)]
+struct Bar {
+    name: &'static str,
+    /// Share of the bar, 0 to 100.
+    matched: f64,
+    label: String,
+}
+
+/// When each finding happened.
+#[derive(Serialize)]
+struct Timeline {
+    start: String,
+    end: String,
+    height: usize,
+    rows: Vec<TimelineRow>,
+}
+
+#[derive(Serialize)]
+struct TimelineRow {
+    id: &'static str,
+    severity: &'static str,
+    y: usize,
+    x: f64,
+    width: f64,
+    ticks: Vec<f64>,
+    label: String,
+}
+
+#[derive(Serialize)]
+struct Section<'a> {
+    anchor: String,
+    id: &'a str,
+    severity: &'a str,
+    summary: &'a str,
+    facts: Vec<String>,
+    when: String,
+    reasons_for: Vec<&'a str>,
+    reasons_against: Vec<&'a str>,
+    evidence: Vec<EvidenceRow<'a>>,
+    evidence_left_out: String,
+    filters: Vec<(&'a str, &'a str)>,
+    fixes: Vec<FixRow<'a>>,
+}
+
+#[derive(Serialize)]
+struct EvidenceRow<'a> {
+    point: &'a str,
+    frame: u64,
+    time: String,
+    relative: String,
+    note: &'a str,
+}
+
+#[derive(Serialize)]
+struct FixRow<'a> {
+    title: &'a str,
+    commands: &'a [String],
+    caveat: &'a str,
+}
+
+#[derive(Serialize)]
+struct FlowRow {
+    finding: String,
+    anchor: String,
+    protocol: &'static str,
+    a: String,
+    b: String,
+}
+
+impl<'a> Page<'a> {
+    fn new(report: &'a Report, view: View) -> Self {
+        let verdict = verdict(report, view.hidden);
+        let mood = match verdict.severity {
+            Some(severity) => describe::severity(severity),
+            None if verdict.todo.is_some() => "unclear",
+            None => "good",
+        };
+        let few = if view.verbose { usize::MAX } else { FEW };
+        let origin = report.inputs.a.first;
+        let sections = report.findings.iter().enumerate();
+        let (findings, context): (Vec<_>, Vec<_>) = sections.partition(|(_, finding)| actionable(finding));
+        let section = |(i, finding): (usize, &'a Finding)| Section::new(i, finding, origin, few);
+        let [a, b] = [&report.inputs.a, &report.inputs.b];
+        let totals = &report.totals;
+        Self {
+            script: Value::from_safe_string(SCRIPT.to_owned()),
+            script_hash: SCRIPT_HASH,
+            version: report.tool_version,
+            title: format!("{} ↔ {}", describe::input_name(a), describe::input_name(b)),
+            mood,
+            headline: verdict.headline,
+            more: verdict.more,
+            todo: verdict.todo,
+            points: [PointRow::new("A, inside", a), PointRow::new("B, outside", b)],
+            bars: [
+                Bar::new("A", totals.packets_a.saturating_sub(totals.unmatched_a), totals.packets_a),
+                Bar::new("B", totals.packets_b.saturating_sub(totals.unmatched_b), totals.packets_b),
+            ],
+            timeline: timeline(report),
+            flows: flows(report, few),
+            findings: findings.into_iter().map(section).collect(),
+            context: context.into_iter().map(section).collect(),
+            limits: report.coverage.iter().map(describe::limit).collect(),
+            damage: a.problems.iter().chain(&b.problems).take(few).map(describe::problem).collect(),
+            topology: describe::topology(&report.topology),
+            clock: clock(report),
+            totals: describe::totals(totals),
+            checked: catalogue::ENTRIES.len(),
+        }
+    }
+}
+
+impl PointRow {
+    fn new(name: &'static str, input: &Input) -> Self {
+        let when = |time: Time| format!("{} {} UTC", date(time), clock_time(time));
+        Self {
+            name,
+            file: describe::input_name(input),
+            files: input.files.clone(),
+            packets: thousands(input.packets),
+            bytes: thousands(input.bytes),
+            format: format!("{}, {}", input.format, input.link_type),
+            from: input.first.map_or_else(|| "no packets".into(), when),
+            length: describe::input_seconds(input).map(duration).unwrap_or_default(),
+            snaplen: if input.snaplen == 0 { "not stated".into() } else { thousands(input.snaplen.into()) },
+        }
+    }
+}
+
+impl Bar {
+    fn new(name: &'static str, matched: u64, all: u64) -> Self {
+        let share = if all == 0 { 0.0 } else { matched as f64 * 100.0 / all as f64 };
+        let label = format!(
+            "{name}: {} of {} seen at both points ({})",
+            thousands(matched),
+            count(all, "packet"),
+            percent(matched, all)
+        );
+        Self { name, matched: tenths(share), label }
+    }
+}
+
+impl<'a> Section<'a> {
+    fn new(number: usize, finding: &'a Finding, origin: Option<Time>, few: usize) -> Self {
+        let filters = [("A", finding.filters.a.as_str()), ("B", finding.filters.b.as_str())];
+        let left_out = finding.evidence.len().saturating_sub(few);
+        Self {
+            anchor: anchor(number),
+            id: finding.id,
+            severity: describe::severity(finding.severity),
+            summary: &finding.summary,
+            facts: describe::facts(finding),
+            when: describe::when(finding, origin),
+            reasons_for: describe::reasons(finding, "for"),
+            reasons_against: describe::reasons(finding, "against"),
+            evidence: finding.evidence.iter().take(few).map(|item| EvidenceRow::new(item, finding.first)).collect(),
+            evidence_left_out: if left_out > 0 { count(left_out as u64, "more frame") } else { String::new() },
+            filters: filters.into_iter().filter(|(_, filter)| !filter.is_empty()).collect(),
+            fixes: finding
+                .fixes
+                .iter()
+                .map(|fix| FixRow { title: &fix.title, commands: &fix.commands, caveat: &fix.caveat })
+                .collect(),
+        }
+    }
+}
+
+impl<'a> EvidenceRow<'a> {
+    fn new(item: &'a Evidence, origin: Time) -> Self {
+        Self {
+            point: if item.point == Point::A { "A" } else { "B" },
+            frame: item.frame,
+            time: item.time.to_string(),
+            relative: relative(item.time, origin),
+            note: &item.note,
+        }
+    }
+}
+
+/// The place of a finding in the page. Numbered, because a kind of finding can occur more than once.
+fn anchor(number: usize) -> String {
+    format!("finding-{}", number + 1)
+}
+
+fn flows(report: &Report, few: usize) -> Vec<FlowRow> {
+    let mut rows = Vec::new();
+    for (i, finding) in report.findings.iter().enumerate() {
+        for flow in finding.flows.iter().take(few) {
+            let name = |name: &Option<String>| name.clone().unwrap_or_else(|| "not seen".into());
+            rows.push(FlowRow {
+                finding: finding.id.to_owned(),
+                anchor: anchor(i),
+                protocol: flow.protocol,
+                a: name(&flow.a),
+                b: name(&flow.b),
+            });
+        }
+    }
+    rows
+}
+
+fn clock(report: &Report) -> Vec<(&'static str, String)> {
+    let clock = &report.clock;
+    if clock.samples == 0 {
+        return vec![("Clocks", describe::clocks(clock))];
+    }
+    vec![
+        ("Clocks", describe::clocks(clock)),
+        ("Offset of B", duration(clock.offset_seconds)),
+        ("Drift of B", format!("{:.3} ppm", clock.drift_ppm)),
+        ("Uncertainty", clock.uncertainty_seconds.map_or_else(|| "unknown".into(), duration)),
+        ("Matched packets it rests on", thousands(clock.samples)),
+    ]
+}
+
+/// Width of the drawing, in its own units.
+const CANVAS: f64 = 1000.0;
+/// Height of a row.
+const ROW: usize = 34;
+/// More rows or marks than these show nothing.
+const MOST_ROWS: usize = 20;
+const MOST_TICKS: usize = 100;
+
+/// A row for each finding over the time of the captures, with a mark for each frame of evidence.
+fn timeline(report: &Report) -> Option<Timeline> {
+    let shown = || report.findings.iter().filter(|f| f.severity != Severity::Info).take(MOST_ROWS);
+    let first = shown().map(|f| f.first).chain(report.inputs.a.first).min()?;
+    let last = shown().map(|f| f.last).chain(report.inputs.a.last).max()?;
+    let whole = last.seconds_since(first);
+    if shown().next().is_none() || whole <= 0.0 {
+        return None;
+    }
+    let x = |time: Time| tenths((time.seconds_since(first) / whole).clamp(0.0, 1.0) * CANVAS);
+    let rows: Vec<TimelineRow> = shown()
+        .enumerate()
+        .map(|(i, finding)| TimelineRow {
+            id: finding.id,
+            severity: describe::severity(finding.severity),
+            y: i * ROW,
+            x: x(finding.first),
+            // Visible even when it took no time.
+            width: tenths((x(finding.last) - x(finding.first)).max(3.0)),
+            ticks: finding.evidence.iter().take(MOST_TICKS).map(|item| x(item.time)).collect(),
+            label: format!("{} at {}", finding.id, relative(finding.first, first)),
+        })
+        .collect();
+    Some(Timeline {
+        start: format!("{} UTC", clock_time(first)),
+        end: relative(last, first),
+        height: rows.len() * ROW + 22,
+        rows,
+    })
+}
+
+/// Rounded, so that the page does not fill up with digits.
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::sample;
+    use sha2::{Digest, Sha256};
+
+    const VIEW: View = View { width: 80, verbose: false, quiet: false, hidden: 0 };
+
+    fn base64(bytes: &[u8]) -> String {
+        const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut out = String::new();
+        for chunk in bytes.chunks(3) {
+            let group =
+                chunk.iter().fold(0_u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+            for i in 0..4 {
+                let digit = DIGITS[(group >> (18 - 6 * i)) as usize & 63];
+                out.push(if i > chunk.len() { '=' } else { digit as char });
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn the_policy_lets_the_pages_own_script_run() {
+        assert_eq!(base64(&Sha256::digest(SCRIPT)), SCRIPT_HASH);
+        let page = render(&sample::healthy(), VIEW).unwrap();
+        assert!(page.contains(&format!("<script>{SCRIPT}</script>")));
+        assert!(page.contains(&format!("script-src 'sha256-{SCRIPT_HASH}'")));
+    }
+
+    #[test]
+    fn resets_for_a_browser() {
+        sample::snapshot("resets.html", &render(&sample::resets(), VIEW).unwrap());
+    }
+
+    #[test]
+    fn a_healthy_pair_for_a_browser() {
+        sample::snapshot("healthy.html", &render(&sample::healthy(), VIEW).unwrap());
+    }
+
+    #[test]
+    fn nothing_hostile_becomes_markup() {
+        let page = render(&sample::hostile(), View { verbose: true, ..VIEW }).unwrap();
+        assert_eq!(page.matches("<script").count(), 1);
+        assert!(page.contains("&lt;script&gt;alert(1)"));
+        assert!(page.chars().all(|c| c == '\n' || !c.is_control()));
+        assert!(!page.contains('\u{202e}'));
+    }
+
+    #[test]
+    fn the_page_needs_nothing_from_elsewhere() {
+        let page = render(&sample::resets(), VIEW).unwrap();
+        for attribute in ["src=", "@import", "url(", "<link", "http://", "https://"] {
+            assert!(!page.contains(attribute), "{attribute}");
+        }
+    }
+}
