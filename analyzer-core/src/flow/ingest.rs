@@ -245,7 +245,8 @@ impl Ingest {
             while filled < BATCH {
                 match self.reader.next(until) {
                     Next::Record(record) => {
-                        (rows[filled], keys[filled]) = self.decoder.decode(&record, &mut self.batch.details);
+                        let (row, key) = (&mut rows[filled], &mut keys[filled]);
+                        self.decoder.decode_into(&record, &mut self.batch.details, row, key);
                         filled += 1;
                     }
                     Next::Later => {
