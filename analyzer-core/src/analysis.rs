@@ -1,11 +1,11 @@
 //! The way through: reads both captures in step, pairs, matches, and hands the facts to the detectors. The only file
 //! that names every layer.
 
+use crate::align::SHARDS;
 use crate::align::clock::{ClockMap, Overlap, coarse_offset};
 use crate::align::matching::{Shard, Window};
 use crate::align::pairing::{Pairing, content};
 use crate::align::topology::{self, PairedFlow};
-use crate::align::{SHARDS, coverage};
 use crate::capture::{CaptureReader, CaptureSummary};
 use crate::detect::{self, PairView, Scene};
 use crate::error::Error;
@@ -555,7 +555,7 @@ impl<'a> Engine<'a> {
             thresholds: options.thresholds.clone(),
             coverage: Vec::new(),
         };
-        scene.coverage = coverage::judge(&scene);
+        scene.coverage = detect::coverage(&scene);
         let findings = detect::run(&scene);
         Report {
             schema: SCHEMA,

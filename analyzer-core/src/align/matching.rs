@@ -555,6 +555,8 @@ impl Shard {
         if exact && sure {
             let difference = time_b.saturating_sub(time_a);
             self.delays.add(seen.direction, time_a, difference);
+            let forward = difference.saturating_sub(self.offset);
+            self.tally.delays[seen.direction].add(if seen.direction == 0 { forward } else { -forward });
             if behind != own_behind {
                 let event = event(facts.serial, row, seen, node.frame, 0, 0);
                 self.events.push(EventKind::Reordered, event);

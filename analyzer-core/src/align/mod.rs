@@ -1,7 +1,6 @@
 //! Pairs the flows of A and B through NAT, maps the clocks, and says of each packet or byte range where it was seen.
 
 pub mod clock;
-pub mod coverage;
 pub mod matching;
 pub mod pairing;
 pub mod topology;

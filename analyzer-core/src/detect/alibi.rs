@@ -1,8 +1,10 @@
 //! Alibis: reasons why a packet may be missing at a point although nothing was lost (faults.md 0.4).
 
 use super::scene::{PairView, Scene};
+use crate::packet::Family;
 use crate::point::{Direction, Point};
 use crate::report::Coverage;
+use std::net::IpAddr;
 
 /// Shortest run of a flow's matched packets that proves that both captures and both filters cover it.
 const PROOF: u32 = 1;
@@ -17,6 +19,41 @@ pub fn covered(pair: &PairView) -> bool {
 pub fn filter_allows(scene: &Scene, pair: &PairView, point: Point) -> bool {
     let Some((_, outside)) = pair.ends(point.other()).or_else(|| pair.ends(point)) else { return false };
     scene.presence[point.index()].has_port(pair.protocol(), outside.port)
+}
+
+/// Whether a flow stays on one side of the host by its addresses: multicast, broadcast, link-local, between inside hosts,
+/// or with the host itself (an address that talks to inside hosts at A and never crosses).
+pub fn local(scene: &Scene, pair: &PairView) -> bool {
+    if pair.family() == Family::Link || pair.both() {
+        return pair.family() == Family::Link && !pair.both();
+    }
+    let Some(point) = Point::BOTH.into_iter().find(|point| pair.key(*point).is_some()) else { return true };
+    let Some(key) = pair.key(point) else { return true };
+    if [key.low, key.high].iter().any(|end| never_forwarded(end.ip())) {
+        return true;
+    }
+    match point {
+        // Both ends in the inside networks: guest to guest, or guest to the host's own address there.
+        Point::A => [key.low, key.high].iter().all(|end| scene.inside_network(end.ip())),
+        // On the uplink, what does not concern the address that guests are translated to, nor an inside address, is not ours.
+        Point::B => {
+            let ours = scene.topology.outside_address.as_deref();
+            ![key.low, key.high].iter().any(|end| {
+                let ip = end.ip();
+                scene.inside_network(ip) || ours == Some(ip.to_string().as_str())
+            })
+        }
+    }
+}
+
+/// Multicast, broadcast, link-local, loopback and unspecified addresses.
+fn never_forwarded(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            ip.is_multicast() || ip.is_broadcast() || ip.is_link_local() || ip.is_loopback() || ip.is_unspecified()
+        }
+        IpAddr::V6(ip) => ip.is_multicast() || ip.is_unicast_link_local() || ip.is_loopback() || ip.is_unspecified(),
+    }
 }
 
 /// Share of packets that a point's capture missed: packets that must have passed it and are not there (rules R1 and R2),

@@ -10,6 +10,7 @@
 
 pub mod alibi;
 pub mod claim;
+mod coverage;
 mod detectors;
 mod engine;
 pub mod filter;
@@ -23,6 +24,11 @@ pub use scene::{PairView, Scene};
 pub use spec::{Spec, Threshold};
 
 use crate::report::Finding;
+
+/// What limits the verdicts.
+pub(crate) fn coverage(scene: &Scene) -> Vec<crate::report::Coverage> {
+    coverage::judge(scene)
+}
 
 /// Runs all detectors.
 pub fn run(scene: &Scene) -> Vec<Finding> {

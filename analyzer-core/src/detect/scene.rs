@@ -9,6 +9,7 @@ use crate::packet::{Endpoint, Family, FlowKey};
 use crate::point::{Direction, Point};
 use crate::report::{Coverage, FlowName, Topology, Totals};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// All that one analysis has learned.
 #[derive(Debug)]
@@ -221,8 +222,30 @@ impl Scene {
         self.pairs.binary_search_by_key(&serial, |view| view.serial).ok().map(|index| &self.pairs[index])
     }
 
+    /// Whether an address lies in one of the inside networks.
+    pub fn inside_network(&self, ip: IpAddr) -> bool {
+        self.topology.inside_networks.iter().any(|network| contains(network, ip))
+    }
+
     /// A threshold: the caller's value or the default.
     pub fn threshold(&self, name: &str, default: f64) -> f64 {
         self.thresholds.get(name).copied().unwrap_or(default)
+    }
+}
+
+/// Whether a network in CIDR notation holds an address.
+fn contains(network: &str, ip: IpAddr) -> bool {
+    let Some((base, bits)) = network.split_once('/') else { return false };
+    let (Ok(base), Ok(bits)) = (base.parse::<IpAddr>(), bits.parse::<u32>()) else { return false };
+    match (base, ip) {
+        (IpAddr::V4(base), IpAddr::V4(ip)) => {
+            let mask = u32::MAX.checked_shl(32 - bits.min(32)).unwrap_or(0);
+            u32::from(base) & mask == u32::from(ip) & mask
+        }
+        (IpAddr::V6(base), IpAddr::V6(ip)) => {
+            let mask = u128::MAX.checked_shl(128 - bits.min(128)).unwrap_or(0);
+            u128::from(base) & mask == u128::from(ip) & mask
+        }
+        _ => false,
     }
 }

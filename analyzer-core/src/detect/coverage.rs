@@ -1,0 +1,292 @@
+//! What limits the verdicts, found before any detector runs. An alibi that touches a verdict stands here in words.
+
+use super::alibi;
+use super::scene::Scene;
+use super::text::{count, counted, duration, percent};
+use crate::packet::{Family, Kind};
+use crate::point::{Direction, Point};
+use crate::report::{Coverage, TopologyKind};
+use serde_json::{Map, Value, json};
+
+/// Share of packets missed by a capture beyond which its silence proves little: a tenth of a percent.
+const NOTABLE_LOSS: f64 = 0.001;
+/// Packets of a protocol at one point before its absence at the other means a filter.
+const ENOUGH: u64 = 4;
+
+/// All limits, in a fixed order.
+pub(super) fn judge(scene: &Scene) -> Vec<Coverage> {
+    let mut limits = Vec::new();
+    overlap(scene, &mut limits);
+    for point in Point::BOTH {
+        capture_loss(scene, point, &mut limits);
+    }
+    for point in Point::BOTH {
+        filters(scene, point, &mut limits);
+        snap_length(scene, point, &mut limits);
+        truncated(scene, point, &mut limits);
+        unsupported(scene, point, &mut limits);
+    }
+    limits
+}
+
+fn limit(id: &str, point: Option<Point>, summary: String, details: &[(&str, Value)]) -> Coverage {
+    let details: Map<String, Value> = details.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    Coverage { id: id.into(), point, summary, details }
+}
+
+fn name(point: Point) -> &'static str {
+    match point {
+        Point::A => "A",
+        Point::B => "B",
+    }
+}
+
+/// No common time, no common traffic, or a part of one capture that the other does not cover.
+fn overlap(scene: &Scene, limits: &mut Vec<Coverage>) {
+    let [Some(a), Some(b)] = [0, 1].map(|point| scene.presence[point].span) else {
+        for point in Point::BOTH.into_iter().filter(|point| scene.presence[point.index()].span.is_none()) {
+            limits.push(limit(
+                "no-packets",
+                Some(point),
+                format!("The capture of {} holds no packets.", name(point)),
+                &[],
+            ));
+        }
+        return;
+    };
+    let (first, last) = (scene.clock.to_a(Point::B, b.0).0, scene.clock.to_a(Point::B, b.1).0);
+    let common = a.1.min(last).saturating_sub(a.0.max(first));
+    if scene.totals.matched == 0 {
+        let summary = if common < 0 {
+            format!(
+                "The captures share no time (B {} {} after A ended or began) and no packet of one was found in the other.",
+                if first > a.1 { "begins" } else { "ends" },
+                duration(if first > a.1 { first - a.1 } else { a.0 - last })
+            )
+        } else {
+            "No packet of one capture was found in the other: they may be of different traffic, a proxy may stand \
+             between them, or a filter kept the common part out."
+                .into()
+        };
+        limits.push(limit("no-overlap", None, summary, &[("common_seconds", json!(common.max(0) as f64 / 1e9))]));
+        return;
+    }
+    for point in Point::BOTH {
+        let (from, to) = (scene.overlap.from[point.index()], scene.overlap.to[point.index()]);
+        let other = if point == Point::A { (first, last) } else { a };
+        let late = (from != i64::MIN).then(|| from.saturating_sub(other.0)).filter(|&gap| gap > 0);
+        let early = (to != i64::MAX).then(|| other.1.saturating_sub(to)).filter(|&gap| gap > 0);
+        let words = match (late, early) {
+            (Some(late), Some(early)) => {
+                format!("starts {} later and ends {} earlier", duration(late), duration(early))
+            }
+            (Some(late), None) => format!("starts {} later", duration(late)),
+            (None, Some(early)) => format!("ends {} earlier", duration(early)),
+            (None, None) => continue,
+        };
+        let edge: u64 = scene
+            .pairs
+            .iter()
+            .flat_map(|pair| &pair.facts.more)
+            .filter_map(|more| more[point.other().index()].as_deref())
+            .map(|more| u64::from(more.edge))
+            .sum();
+        limits.push(limit(
+            "partial-overlap",
+            Some(point),
+            format!(
+                "The capture of {} {words} than that of {}: {} of {} outside the common time are not judged.",
+                name(point),
+                name(point.other()),
+                counted(edge, "packet"),
+                name(point.other()),
+            ),
+            &[("not_judged_packets", json!(edge))],
+        ));
+    }
+}
+
+/// Packets that the capture itself missed: by its own counters, or because they must have passed (rules R1 to R3).
+fn capture_loss(scene: &Scene, point: Point, limits: &mut Vec<Coverage>) {
+    let counters: u64 = scene.summaries[point.index()]
+        .interfaces
+        .iter()
+        .map(|interface| {
+            interface.dropped.unwrap_or(0) + interface.dropped_by_os.unwrap_or(0) + interface.dropped_between
+        })
+        .sum();
+    let missed = alibi::missed(scene, point);
+    let share = alibi::capture_loss(scene, point);
+    if counters == 0 && share <= NOTABLE_LOSS {
+        return;
+    }
+    let direction = if point == Point::A { Direction::Outbound } else { Direction::Inbound };
+    let seen = scene.tally.packets(direction, point.other());
+    let mut words = Vec::new();
+    if counters > 0 {
+        words.push(format!("its own counters say that it dropped {}", counted(counters, "packet")));
+    }
+    if missed > 0 {
+        words.push(format!(
+            "{} that must have passed it are not in it ({} of {} seen at {} beyond it)",
+            counted(missed, "packet"),
+            percent(missed, seen),
+            count(seen),
+            name(point.other()),
+        ));
+    }
+    limits.push(limit(
+        "capture-loss",
+        Some(point),
+        format!(
+            "The capture of {} missed packets: {}. What is absent there proves little.",
+            name(point),
+            words.join("; ")
+        ),
+        &[("missed_packets", json!(missed)), ("dropped_by_counters", json!(counters)), ("share", json!(share))],
+    ));
+}
+
+/// Protocols, ports and directions that one point never shows.
+fn filters(scene: &Scene, point: Point, limits: &mut Vec<Coverage>) {
+    if scene.totals.packets_a == 0 || scene.totals.packets_b == 0 || scene.topology.kind == TopologyKind::Unrelated {
+        return;
+    }
+    let (here, there) = (&scene.presence[point.index()], &scene.presence[point.other().index()]);
+    let kinds = [
+        ("TCP", &[Kind::Tcp][..]),
+        ("UDP", &[Kind::Udp][..]),
+        ("ICMP", &[Kind::IcmpEcho, Kind::IcmpError, Kind::IcmpOther][..]),
+    ];
+    for (protocol, members) in kinds {
+        let sum = |kinds: &[u64; 9]| members.iter().map(|kind| kinds[*kind as usize]).sum::<u64>();
+        let (own, other) = (sum(&here.kinds), sum(&there.kinds));
+        if own == 0 && other >= ENOUGH && forwarded(scene, point.other(), members) {
+            limits.push(limit(
+                "filter-mismatch",
+                Some(point),
+                format!(
+                    "The capture of {} holds no {protocol} at all, that of {} holds {}: a capture filter, or all of it is \
+                     lost. Nothing is concluded from its absence.",
+                    name(point),
+                    name(point.other()),
+                    counted(other, "packet"),
+                ),
+                &[("protocol", json!(protocol.to_lowercase())), ("packets", json!(other))],
+            ));
+        }
+    }
+    for direction in Direction::BOTH {
+        let (own, other) = (scene.tally.packets(direction, point), scene.tally.packets(direction, point.other()));
+        let reverse = scene.tally.packets(direction.reverse(), point);
+        if own == 0 && other >= 20 && reverse >= 20 {
+            limits.push(limit(
+                "filter-mismatch",
+                Some(point),
+                format!(
+                    "The capture of {} shows no {} packets at all, that of {} shows {}: taken in one direction only \
+                     (tcpdump -Q)?",
+                    name(point),
+                    if direction == Direction::Outbound { "outbound" } else { "inbound" },
+                    name(point.other()),
+                    count(other),
+                ),
+                &[("direction", json!(direction)), ("packets", json!(other))],
+            ));
+        }
+    }
+    let mut ports: Vec<(u16, u16)> = scene
+        .pairs
+        .iter()
+        .filter(|pair| !pair.both() && pair.key(point.other()).is_some() && (pair.is_tcp() || pair.is_udp()))
+        .filter(|pair| pair.family() != Family::Link && !alibi::local(scene, pair))
+        .filter(|pair| !alibi::filter_allows(scene, pair, point))
+        .filter_map(|pair| Some((pair.protocol(), pair.ends(point.other())?.1.port)))
+        .collect();
+    ports.sort_unstable();
+    ports.dedup();
+    // A handful of ports that one capture never shows is how a port filter looks; many are how scans look.
+    if !ports.is_empty() && ports.len() <= 8 && scene.totals.paired_flows > 0 {
+        let names: Vec<String> = ports
+            .iter()
+            .map(|(protocol, port)| format!("{} {port}", if *protocol == 6 { "tcp" } else { "udp" }))
+            .collect();
+        limits.push(limit(
+            "filter-mismatch",
+            Some(point),
+            format!(
+                "The capture of {} never shows {}, which that of {} does: its capture filter may leave that out.",
+                name(point),
+                names.join(", "),
+                name(point.other()),
+            ),
+            &[("ports", json!(names))],
+        ));
+    }
+}
+
+/// Whether packets of these kinds at a point belong to traffic that crosses the host, rather than staying on its side.
+fn forwarded(scene: &Scene, point: Point, kinds: &[Kind]) -> bool {
+    scene.pairs.iter().any(|pair| {
+        let protocol = pair.protocol();
+        let fits = kinds.iter().any(|kind| match kind {
+            Kind::Tcp => protocol == 6,
+            Kind::Udp => protocol == 17,
+            _ => protocol == 1 || protocol == 58,
+        });
+        fits && pair.key(point).is_some() && !alibi::local(scene, pair)
+    })
+}
+
+fn snap_length(scene: &Scene, point: Point, limits: &mut Vec<Coverage>) {
+    let cut = scene.presence[point.index()].cut;
+    if cut == 0 {
+        return;
+    }
+    let total = if point == Point::A { scene.totals.packets_a } else { scene.totals.packets_b };
+    limits.push(limit(
+        "snap-length",
+        Some(point),
+        format!(
+            "The snap length cut {} of {} packets of {}: their checksums and payload are not judged.",
+            count(cut),
+            count(total),
+            name(point)
+        ),
+        &[("cut_packets", json!(cut))],
+    ));
+}
+
+fn truncated(scene: &Scene, point: Point, limits: &mut Vec<Coverage>) {
+    if let Some(offset) = scene.summaries[point.index()].truncated_at {
+        limits.push(limit(
+            "truncated-file",
+            Some(point),
+            format!(
+                "The capture of {} is cut off at byte {}: what precedes it was analyzed.",
+                name(point),
+                count(offset)
+            ),
+            &[("offset", json!(offset))],
+        ));
+    }
+}
+
+fn unsupported(scene: &Scene, point: Point, limits: &mut Vec<Coverage>) {
+    for interface in &scene.summaries[point.index()].interfaces {
+        if interface.packets > 0 && !crate::packet::supported(interface.link_type) {
+            limits.push(limit(
+                "unsupported-link-type",
+                Some(point),
+                format!(
+                    "{} of {} are of link type {} (number {}), which is not understood.",
+                    counted(interface.packets, "packet"),
+                    name(point),
+                    interface.link_type.name(),
+                    interface.link_type.0
+                ),
+                &[("link_type", json!(interface.link_type.0)), ("packets", json!(interface.packets))],
+            ));
+        }
+    }
+}

@@ -1,0 +1,585 @@
+//! # What it is
+//! Packets entered the host at one point and never left it at the other, whatever their protocol.
+//!
+//! # In paired captures
+//! Set for a direction of a flow when all of the following are true:
+//! - the flow was found at both points;
+//! - packets of that direction are in the capture that they pass first and not in the other, three seconds later;
+//! - the other capture ran at that time, with a guard at its edges, and shows traffic of that direction;
+//! - the receiver did not acknowledge them (else the other capture missed them), and the other capture's own losses do
+//!   not account for them.
+//!
+//! The shape says how they were lost:
+//! - `total`: nothing of the flow's direction crosses any more;
+//! - `rate-limited`: what was accepted until each loss grows as a straight line, to a packet: a token bucket;
+//! - `queue-overflow`: the same, and the packets that cross are delayed: a full queue;
+//! - `periodic`: bursts at equal distances;
+//! - `size-dependent`: one size passes and another does not, or far less;
+//! - `bursty`: a loss makes the next one much more likely;
+//! - `random`: none of these.
+//!
+//! # Mistaken for it
+//! - Superframes that are cut or merged between the points: bytes are compared, never frames.
+//! - Capture filters that differ, captures that start or end at other times.
+//! - tcpdump's own losses: what must have passed a point and is missing there tells how much it missed.
+//! - A policer by bytes loses large packets more often than small ones; that is no limit of size.
+//!
+//! # What to do
+//! Find the drop on the host: a policer, a full queue, a firewall rule; its counters name the place.
+//!
+//! # References
+//! RFC 7680 (one-way loss), RFC 6534 (loss episodes), RFC 2697 (token buckets).
+
+use crate::detect::claim::{fix, merge};
+use crate::detect::text::{count, counted, duration, percent};
+use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold, alibi};
+use crate::facts::{Event, EventKind, SIZE_CLASSES};
+use crate::packet::Kind;
+use crate::point::{Direction, Point};
+use crate::report::{Directions, Finding, Fix, Severity, Where};
+use crate::time::{MILLISECOND, SECOND};
+use serde_json::{Value, json};
+
+/// What this detector says of itself.
+pub(super) const SPEC: Spec = Spec {
+    id: "transit-loss",
+    says: "packets of any protocol that entered the host and never left it",
+    causes: &[],
+    severity: Severity::Error,
+    rank: 90,
+    thresholds: &[
+        Threshold {
+            name: "transit-loss.rare",
+            unit: "share of the packets offered",
+            default: 0.001,
+            source: "a tenth of a percent halves TCP's rate at 100 ms (Mathis et al. 1997): below it, a warning",
+        },
+        Threshold {
+            name: "transit-loss.packets",
+            unit: "packets in one direction",
+            default: 3.0,
+            source: "one or two lost packets say nothing of a host",
+        },
+        Threshold {
+            name: "transit-loss.shape",
+            unit: "packets lost",
+            default: 20.0,
+            source: "measured on real policers, queues and random drops: fewer give no stable shape",
+        },
+    ],
+    source: include_str!("transit_loss.rs"),
+    observe,
+    conclude,
+};
+
+fn observe(scene: &Scene) -> Vec<Claim> {
+    Direction::BOTH.into_iter().flat_map(|direction| one_way(scene, direction)).collect()
+}
+
+fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
+    let (entry, exit) = (direction.entry(), direction.exit());
+    let other_way = scene.tally.packets(direction.reverse(), exit);
+    if scene.tally.packets(direction, exit) == 0 && other_way >= 20 {
+        // The far capture shows nothing of this direction at all: a one-way capture, not a loss.
+        return Vec::new();
+    }
+    let events = scene.events(EventKind::Unmatched, entry, direction);
+    let hole = holes(scene, exit, direction);
+    let capture_loss = alibi::capture_loss(scene, exit);
+    let mut claims = Vec::new();
+    let (mut lost_in_all, mut offered_in_all) = (0, 0);
+    for pair in &scene.pairs {
+        let offered = u64::from(pair.track(direction, entry).packets);
+        if !pair.both() && !unanswered_twin(scene, pair, direction) {
+            continue;
+        }
+        if pair.both() {
+            offered_in_all += offered;
+        }
+        let lost = lost(pair, direction);
+        if lost == 0 {
+            continue;
+        }
+        let own: Vec<&Event> = events
+            .iter()
+            .filter(|event| event.pair == pair.serial && event.other_frame == 0 && !ours(pair, event))
+            .collect();
+        let in_hole =
+            own.iter().filter(|event| hole.iter().any(|&(from, to)| event.time >= from && event.time <= to)).count();
+        let mut claim = Claim::new(SPEC.id, pair.serial, Where::Between, direction);
+        claim.protocol = "ip";
+        claim.packets = lost;
+        for event in &own {
+            claim.cite(
+                scene,
+                entry,
+                event.frame,
+                event.time,
+                format!("{} bytes, never reached {}", event.size, name(exit)),
+            );
+        }
+        if claim.frames.is_empty() {
+            continue;
+        }
+        lost_in_all += lost;
+        claim.details.insert("lost".into(), lost.into());
+        claim.details.insert("offered".into(), offered.into());
+        let expected = capture_loss * offered as f64;
+        let captured_badly = lost as f64 <= 3.0 * expected + 1.0 && capture_loss > 0.001;
+        let mostly_holes = in_hole * 2 > own.len();
+        claim.severity = Severity::Error;
+        if captured_badly || mostly_holes {
+            claim.severity = Severity::Info;
+            claim.because = Some("capture-loss");
+        }
+        let repeated = u64::from(pair.facts.lost_between[direction.index()]);
+        claim.reasons = Reasons::default()
+            .support(0.6, format!("in the capture of {} and not in that of {} while both ran", name(entry), name(exit)))
+            .support_if(pair.is_tcp() && repeated > 0, 0.7, "their sender had to repeat them")
+            .support_if(lost >= 5, 0.5, format!("{} of {}", count(lost), counted(offered, "packet")))
+            .support_if(
+                capture_loss <= 0.001,
+                0.5,
+                format!("the capture of {} missed nothing that must have passed it", name(exit)),
+            )
+            .contradict_if(
+                capture_loss > 0.001,
+                0.4,
+                format!(
+                    "the capture of {} missed {:.1} % of what must have passed it",
+                    name(exit),
+                    capture_loss * 100.0
+                ),
+            );
+        claims.push(claim);
+    }
+    let total: u64 = claims.iter().filter(|claim| claim.because.is_none()).map(|claim| claim.packets).sum();
+    let rare = (total as f64) < SPEC.value(scene, "transit-loss.rare") * offered_in_all as f64;
+    let few = (total as f64) < SPEC.value(scene, "transit-loss.packets");
+    for claim in &mut claims {
+        claim.severity = match claim.severity {
+            Severity::Error if few => Severity::Info,
+            Severity::Error if rare => Severity::Warning,
+            kept => kept,
+        };
+        claim.details.insert("offered_in_all".into(), offered_in_all.into());
+        claim.details.insert("lost_in_all".into(), lost_in_all.into());
+    }
+    claims
+}
+
+/// A one-sided flow whose like crosses: other flows of the same kind to the same outer endpoint were found at both points,
+/// so neither a filter nor a local destination explains its absence.
+fn unanswered_twin(scene: &Scene, pair: &PairView, direction: Direction) -> bool {
+    if pair.key(direction.entry()).is_none() || alibi::local(scene, pair) {
+        return false;
+    }
+    let (_, outside) = pair.inner_ends();
+    scene.pairs.iter().any(|twin| {
+        twin.both()
+            && twin.protocol() == pair.protocol()
+            && twin.inner_ends().1.address == outside.address
+            && (pair.is_tcp() || !pair.is_udp() || twin.inner_ends().1.port == outside.port)
+    })
+}
+
+/// Packets of a direction that entered and did not leave: without those that the receiver acknowledged, and without the
+/// resets and ICMP errors that hosts make themselves.
+fn lost(pair: &PairView, direction: Direction) -> u64 {
+    let Some(more) = pair.more(direction, direction.entry()) else { return 0 };
+    let made_here = pair
+        .facts
+        .resets
+        .iter()
+        .filter(|reset| reset.direction == direction && reset.point == direction.entry() && reset.copy.is_none())
+        .count()
+        + pair
+            .facts
+            .icmp
+            .iter()
+            .filter(|error| error.direction == direction && error.point == direction.entry())
+            .count();
+    u64::from(more.unmatched).saturating_sub(u64::from(more.acked_unmatched)).saturating_sub(made_here as u64)
+}
+
+/// Whether an event is a reset or an ICMP error, which [`lost`] does not count.
+fn ours(pair: &PairView, event: &Event) -> bool {
+    (event.protocol == 6 && event.flags & 4 != 0)
+        || pair.facts.icmp.iter().any(|error| error.at.frame == event.frame && error.point as u8 == event.point)
+}
+
+/// Times, in the entry point's clock, at which the far capture demonstrably missed packets: 50 ms around each.
+fn holes(scene: &Scene, exit: Point, direction: Direction) -> Vec<(i64, i64)> {
+    const AROUND: i64 = 50 * MILLISECOND;
+    let acked = scene
+        .events(EventKind::Unmatched, direction.entry(), direction)
+        .into_iter()
+        .filter(|event| event.other_frame == 1)
+        .map(|event| event.time);
+    // What came out at the entry point of the other direction must have passed the far capture first.
+    let through = scene
+        .events(EventKind::Unmatched, exit.other(), direction.reverse())
+        .into_iter()
+        .filter(|event| !(event.protocol == 6 && event.flags & 4 != 0) && event.protocol != 1)
+        .map(|event| event.time);
+    acked.chain(through).map(|time| (time - AROUND, time + AROUND)).collect()
+}
+
+fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+    let mut finding = merge(scene, claims);
+    let direction = if finding.direction == Directions::Inbound { Direction::Inbound } else { Direction::Outbound };
+    let lost = finding.packet_count;
+    let offered = claims.iter().map(|claim| claim.number("offered")).sum::<f64>() as u64;
+    finding.details.insert("lost".into(), lost.into());
+    finding.details.insert("offered".into(), offered.into());
+    finding.details.insert("ratio".into(), json!((lost as f64 / offered.max(1) as f64 * 1e6).round() / 1e6));
+    finding.details.insert("by_size".into(), by_size(scene, direction));
+    finding.details.insert("by_protocol".into(), by_protocol(scene, direction));
+    let shape = shape(scene, direction, claims, lost);
+    if let Some(shape) = &shape {
+        finding.details.insert("shape".into(), shape.name.into());
+        if let Some(rate) = shape.rate {
+            finding.details.insert("rate_per_second".into(), json!((rate * 100.0).round() / 100.0));
+            finding.details.insert("rate_unit".into(), shape.unit.into());
+        }
+        if let Some(period) = shape.period {
+            finding.details.insert("period_seconds".into(), json!((period * 1000.0).round() / 1000.0));
+        }
+    }
+    finding.summary = format!(
+        "The host lost {} of {} {} packets of {} ({}): they passed {} and never {}.{}",
+        count(lost),
+        count(offered),
+        if direction == Direction::Outbound { "outbound" } else { "inbound" },
+        counted(finding.flow_count, "flow"),
+        percent(lost, offered),
+        name(direction.entry()),
+        name(direction.exit()),
+        shape.as_ref().map(|shape| format!(" {}", shape.words)).unwrap_or_default(),
+    );
+    finding.fixes = fixes(shape.as_ref());
+    finding
+}
+
+fn fixes(shape: Option<&Shape>) -> Vec<Fix> {
+    let counters = fix(
+        "Find where the host drops: its counters name the place.",
+        &[
+            "nstat -az | grep -iE 'drop|invalid|csum'",
+            "tc -s qdisc",
+            "nft list ruleset",
+            "iptables -vnL FORWARD",
+            "conntrack -S",
+        ],
+        "Read them twice during the fault: only what grows matters.",
+    );
+    let special = match shape.map(|shape| shape.name) {
+        Some("rate-limited") => Some(fix(
+            "Raise or replace the limiter: a policer drops bursts that a shaper would only delay.",
+            &["tc -s filter show dev virbr0", "nft list ruleset | grep -n limit", "virsh domiftune DOMAIN INTERFACE"],
+            "If the limit is wanted, shape instead of policing: tc qdisc add dev IFACE root fq_codel.",
+        )),
+        Some("queue-overflow") => Some(fix(
+            "Give the queue an active manager, or the link more rate.",
+            &["tc -s qdisc show dev UPLINK", "tc qdisc replace dev UPLINK root fq_codel"],
+            "fq_codel drops earlier and keeps the delay low; it makes no bandwidth.",
+        )),
+        Some("size-dependent") => Some(fix(
+            "Look for a rule or a link that refuses large packets.",
+            &["nft list ruleset | grep -n length", "ip link show"],
+            "A step at a size is a limit; a gradual rise is a policer that counts bytes.",
+        )),
+        Some("periodic") => Some(fix(
+            "Look for what runs with that period on the host: a cron job, a CPU quota, a rule reload.",
+            &["pidstat -t 1", "perf sched timehist"],
+            "",
+        )),
+        _ => None,
+    };
+    special.into_iter().chain([counters]).collect()
+}
+
+/// Offered and lost packets by size of the IP packet.
+fn by_size(scene: &Scene, direction: Direction) -> Value {
+    let (entry, index) = (direction.entry().index(), direction.index());
+    let rows: Vec<Value> = (0..5)
+        .filter(|&class| scene.tally.sizes[index][entry][class] > 0)
+        .map(|class| {
+            json!({
+                "up_to": SIZE_CLASSES.get(class),
+                "offered": scene.tally.sizes[index][entry][class],
+                "lost": scene.tally.unmatched_sizes[index][entry][class],
+            })
+        })
+        .collect();
+    rows.into()
+}
+
+/// Offered and lost packets by protocol.
+fn by_protocol(scene: &Scene, direction: Direction) -> Value {
+    let (entry, index) = (direction.entry().index(), direction.index());
+    let kinds = [("tcp", Kind::Tcp), ("udp", Kind::Udp), ("icmp", Kind::IcmpEcho), ("other", Kind::Ip)];
+    let rows: Vec<Value> = kinds
+        .iter()
+        .filter(|(_, kind)| scene.tally.packets[index][entry][*kind as usize] > 0)
+        .map(|(protocol, kind)| {
+            json!({
+                "protocol": protocol,
+                "offered": scene.tally.packets[index][entry][*kind as usize],
+                "lost": scene.tally.unmatched[index][entry][*kind as usize],
+            })
+        })
+        .collect();
+    rows.into()
+}
+
+/// How packets were lost.
+struct Shape {
+    name: &'static str,
+    words: String,
+    rate: Option<f64>,
+    unit: &'static str,
+    period: Option<f64>,
+}
+
+impl Shape {
+    fn new(name: &'static str, words: impl Into<String>) -> Self {
+        Self { name, words: words.into(), rate: None, unit: "", period: None }
+    }
+}
+
+/// The shape, from enough losses on.
+fn shape(scene: &Scene, direction: Direction, claims: &[Claim], lost: u64) -> Option<Shape> {
+    let flows: Vec<u32> = claims.iter().flat_map(|claim| claim.flows.iter().copied()).collect();
+    let offered = claims.iter().map(|claim| claim.number("offered")).sum::<f64>() as u64;
+    if lost == offered && lost >= 3 {
+        return Some(Shape::new("total", "Nothing of it crossed."));
+    }
+    if (lost as f64) < SPEC.value(scene, "transit-loss.shape") {
+        return None;
+    }
+    let mut losses: Vec<Event> = scene
+        .events(EventKind::Unmatched, direction.entry(), direction)
+        .into_iter()
+        .filter(|event| flows.contains(&event.pair) && event.other_frame == 0)
+        .collect();
+    losses.sort_by_key(|event| event.time);
+    // The numbers in a track are those of one flow: the one that lost most stands for all.
+    let busiest = claims.iter().max_by_key(|claim| claim.packets).map(|claim| claim.flows[0])?;
+    let own: Vec<Event> = losses.iter().filter(|event| event.pair == busiest).copied().collect();
+    let ratio = lost as f64 / offered.max(1) as f64;
+    periodic(&losses)
+        .or_else(|| size_step(scene, direction, &flows))
+        .or_else(|| token_bucket(scene, direction, &own, ratio))
+        .or_else(|| size_soft(scene, direction, &flows))
+        .or_else(|| bursty(&own, ratio))
+        .or_else(|| Some(Shape::new("random", "The losses are spread at random.")))
+}
+
+/// Bursts of loss at equal distances.
+fn periodic(losses: &[Event]) -> Option<Shape> {
+    /// Losses closer than this belong to one burst.
+    const TOGETHER: i64 = 50 * MILLISECOND;
+    /// Fewest bursts: four equal distances.
+    const BURSTS: usize = 5;
+    let mut starts: Vec<i64> = Vec::new();
+    let mut sizes: Vec<u32> = Vec::new();
+    let mut last = i64::MIN / 2;
+    for event in losses {
+        if event.time - last > TOGETHER {
+            starts.push(event.time);
+            sizes.push(0);
+        }
+        *sizes.last_mut()? += 1;
+        last = event.time;
+    }
+    if starts.len() < BURSTS {
+        return None;
+    }
+    let gaps: Vec<f64> = starts.windows(2).map(|pair| (pair[1] - pair[0]) as f64).collect();
+    let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+    let deviation = (gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64).sqrt();
+    let several = sizes.iter().filter(|&&size| size >= 2).count() * 2 > sizes.len();
+    (several && deviation < 0.15 * mean && mean > 2.0 * TOGETHER as f64).then(|| Shape {
+        period: Some(mean / SECOND as f64),
+        ..Shape::new("periodic", format!("They come in bursts every {}.", duration(mean as i64)))
+    })
+}
+
+/// Losses and packets of the flows' direction by size: (size, lost).
+fn sizes(scene: &Scene, direction: Direction) -> ([u64; 5], [u64; 5]) {
+    let (entry, index) = (direction.entry().index(), direction.index());
+    (scene.tally.sizes[index][entry], scene.tally.unmatched_sizes[index][entry])
+}
+
+/// All of one size class and above is lost, nothing below.
+fn size_step(scene: &Scene, direction: Direction, _flows: &[u32]) -> Option<Shape> {
+    let (offered, lost) = sizes(scene, direction);
+    for cut in 1..5 {
+        let sum = |range: std::ops::Range<usize>, table: &[u64; 5]| table[range].iter().sum::<u64>();
+        let (below, above) = (sum(0..cut, &offered), sum(cut..5, &offered));
+        let (below_lost, above_lost) = (sum(0..cut, &lost), sum(cut..5, &lost));
+        if below >= 10 && above >= 10 && above_lost * 10 >= above * 9 && below_lost * 50 <= below {
+            return Some(Shape::new(
+                "size-dependent",
+                format!("Packets above {} bytes die, smaller ones pass.", SIZE_CLASSES[cut - 1]),
+            ));
+        }
+    }
+    None
+}
+
+/// Larger packets are lost several times as often.
+fn size_soft(scene: &Scene, direction: Direction, _flows: &[u32]) -> Option<Shape> {
+    let (offered, lost) = sizes(scene, direction);
+    for cut in 1..5 {
+        let sum = |range: std::ops::Range<usize>, table: &[u64; 5]| table[range].iter().sum::<u64>();
+        let (below, above) = (sum(0..cut, &offered), sum(cut..5, &offered));
+        let (below_lost, above_lost) = (sum(0..cut, &lost), sum(cut..5, &lost));
+        if below < 30 || above < 30 || above_lost < 10 {
+            continue;
+        }
+        let (low, high) = (below_lost as f64 / below as f64, above_lost as f64 / above as f64);
+        let noise = (high * (1.0 - high) / above as f64 + low.max(0.01) / below as f64).sqrt();
+        if high > 3.0 * low && high - low > 4.0 * noise {
+            return Some(Shape::new(
+                "size-dependent",
+                format!(
+                    "Of packets above {} bytes {:.0} % are lost, of smaller ones {:.1} %.",
+                    SIZE_CLASSES[cut - 1],
+                    high * 100.0,
+                    low * 100.0
+                ),
+            ));
+        }
+    }
+    None
+}
+
+/// A token bucket or a full queue: at every loss it was empty (or full), so what had been accepted until then lies on a
+/// straight line over time, to within one packet. In packets or in bytes, whichever fits better.
+fn token_bucket(scene: &Scene, direction: Direction, losses: &[Event], ratio: f64) -> Option<Shape> {
+    if losses.len() < 20 || ratio < 0.02 {
+        return None;
+    }
+    let mut lost_bytes = 0_u64;
+    let points: Vec<(f64, f64, f64)> = losses
+        .iter()
+        .enumerate()
+        .map(|(index, event)| {
+            let packets = event.a as f64 - index as f64;
+            let bytes = event.b.saturating_sub(lost_bytes) as f64;
+            lost_bytes += u64::from(event.size);
+            ((event.time - losses[0].time) as f64 / SECOND as f64, packets, bytes)
+        })
+        .collect();
+    // The bucket is full at first: the line begins once that is spent.
+    let tail = &points[points.len() / 10..];
+    let largest = losses.iter().map(|event| event.size).max().unwrap_or(1).max(1);
+    let by_packets = line(tail.iter().map(|point| (point.0, point.1)));
+    let by_bytes = line(tail.iter().map(|point| (point.0, point.2)));
+    let (packets_off, bytes_off) = (by_packets.1, by_bytes.1 / f64::from(largest));
+    /// Residual of the line, in packets: random loss of a few percent leaves ten or more.
+    const CLOSE: f64 = 1.5;
+    if packets_off.min(bytes_off) > CLOSE {
+        return None;
+    }
+    let constant = losses.iter().all(|event| event.size.abs_diff(largest) <= 8);
+    let (rate, unit, words) = if packets_off <= bytes_off * 1.2 || constant {
+        (by_packets.0, "packets", format!("about {:.0} packets a second pass, what is above is dropped", by_packets.0))
+    } else {
+        (by_bytes.0, "bytes", format!("about {:.0} kB a second pass, what is above is dropped", by_bytes.0 / 1000.0))
+    };
+    // A line in time is also what every n-th packet of a steady stream leaves; a bucket's losses vary in their distance.
+    let distances: Vec<u64> = losses.windows(2).map(|pair| pair[1].a.saturating_sub(pair[0].a)).collect();
+    if distances.iter().all(|&distance| distance == distances[0]) && ratio < 0.2 {
+        return None;
+    }
+    let delays = &scene.tally.delays[direction.index()];
+    let (low, high) = (delays.quantile(0.02)?, delays.quantile(0.75)?);
+    let queued = high > 5 * MILLISECOND && high > 10 * low.max(1);
+    Some(Shape {
+        rate: Some(rate),
+        unit,
+        ..if queued {
+            Shape::new("queue-overflow", format!("A full queue: {words}, and the rest waits {} in it.", duration(high)))
+        } else {
+            Shape::new("rate-limited", format!("A rate limit: {words}."))
+        }
+    })
+}
+
+/// The line through points by least squares: slope, and the residuals' standard deviation.
+fn line(points: impl Iterator<Item = (f64, f64)> + Clone) -> (f64, f64) {
+    let n = points.clone().count() as f64;
+    let mean_x = points.clone().map(|point| point.0).sum::<f64>() / n;
+    let mean_y = points.clone().map(|point| point.1).sum::<f64>() / n;
+    let (mut covariance, mut variance) = (0.0, 0.0);
+    for (x, y) in points.clone() {
+        covariance += (x - mean_x) * (y - mean_y);
+        variance += (x - mean_x).powi(2);
+    }
+    let slope = if variance > 0.0 { covariance / variance } else { 0.0 };
+    let residual = points.map(|(x, y)| (y - mean_y - slope * (x - mean_x)).powi(2)).sum::<f64>() / n;
+    (slope, residual.sqrt())
+}
+
+/// Gilbert's measure: how much likelier a loss is right after a loss.
+fn bursty(losses: &[Event], ratio: f64) -> Option<Shape> {
+    let followed = losses.windows(2).filter(|pair| pair[1].a == pair[0].a + 1).count();
+    let after_loss = followed as f64 / losses.len().max(1) as f64;
+    (losses.len() >= 20 && after_loss > 3.0 * ratio && after_loss > 0.3)
+        .then(|| Shape::new("bursty", "They come in bursts: a loss makes the next one likelier."))
+}
+
+/// A point in a sentence.
+fn name(point: Point) -> &'static str {
+    match point {
+        Point::A => "A",
+        Point::B => "B",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loss(time_ms: i64, number: u64, size: u32) -> Event {
+        Event {
+            time: time_ms * MILLISECOND,
+            pair: 0,
+            frame: number as u32 + 1,
+            other_frame: 0,
+            size,
+            point: 0,
+            direction: 0,
+            protocol: 17,
+            flags: 0,
+            a: number,
+            b: number * u64::from(size),
+        }
+    }
+
+    #[test]
+    fn equal_distances_are_a_period_and_even_losses_are_not() {
+        let bursts: Vec<Event> =
+            (0..8).flat_map(|n| (0..4).map(move |k| loss(n * 500 + k * 5, (n * 50 + k) as u64, 200))).collect();
+        assert_eq!(periodic(&bursts).and_then(|shape| shape.period), Some(0.5));
+        let every_nth: Vec<Event> = (0..40).map(|n| loss(n * 100, n as u64 * 20, 200)).collect();
+        assert!(periodic(&every_nth).is_none());
+    }
+
+    #[test]
+    fn runs_of_losses_are_bursty() {
+        let runs: Vec<Event> = (0..60).map(|n| loss(n * 10, (n / 6 * 97 + n % 6) as u64, 200)).collect();
+        assert!(bursty(&runs, 0.06).is_some());
+        let scattered: Vec<Event> = (0..60).map(|n| loss(n * 10, n as u64 * 17, 200)).collect();
+        assert!(bursty(&scattered, 0.06).is_none());
+    }
+
+    #[test]
+    fn a_line_leaves_no_residual() {
+        let (slope, off) = line((0..10).map(|n| (f64::from(n), 3.0 * f64::from(n) + 1.0)));
+        assert!((slope - 3.0).abs() < 1e-9 && off < 1e-9);
+    }
+}
