@@ -36,7 +36,7 @@ pub enum Checksum {
     Right,
     /// It does not verify.
     Wrong,
-    /// It is the folded pseudo-header sum: offload has yet to finish it.
+    /// It is the folded pseudo-header sum: offload has yet to finish it. Told from the header alone, so also of cut packets.
     Partial,
     /// Cut by the snap length, or a fragment.
     Unverifiable,
@@ -82,7 +82,7 @@ pub mod bits {
     pub const QUIC_SHORT: u16 = 1 << 7;
     /// Taken from inside a tunnel (VXLAN, Geneve, GRE, IP in IP).
     pub const TUNNEL: u16 = 1 << 8;
-    /// Bytes that are not padding follow the IP packet (a trailer).
+    /// Bytes that are not padding follow the IP packet or ARP message (a trailer).
     pub const TRAILER: u16 = 1 << 9;
     /// The record says that the capture saw it leaving (SLL `PACKET_OUTGOING`).
     pub const OUTGOING: u16 = 1 << 10;
@@ -108,9 +108,9 @@ pub mod bits {
 pub struct Row {
     /// Time stamp in the capture's own clock, nanoseconds since 1970.
     pub time: i64,
-    /// Digest of the first (at most 16) bytes of the transport payload; 0 without payload.
+    /// Digest of the first (at most 16) bytes of the transport payload; 0 without payload, or when fewer of them were captured.
     /// ICMP errors: digest of type, code and what the quote says that NAT does not change
-    /// (inner protocol, inner IP id, inner sequence number or length).
+    /// (inner protocol, inner IP id and length, inner sequence number or UDP length, next-hop MTU). Link frames: of their payload.
     pub head: u64,
     /// Source MAC in the upper 48 bits, outermost VLAN id in the lower 16.
     pub l2: u64,
@@ -123,7 +123,8 @@ pub struct Row {
     pub seq: u32,
     /// TCP: acknowledgment number. ICMP errors: next-hop MTU. Fragment: identification.
     pub ack: u32,
-    /// Bytes of transport payload by the IP header (not by what was captured).
+    /// Bytes of transport payload by the IP header (not by what was captured). ICMP: behind its 8 bytes of header for echoes and
+    /// errors, behind type, code and checksum for the rest. Link frames: bytes behind the link header, padding included.
     pub len: u32,
     /// Length of the frame on the wire.
     pub wirelen: u32,
