@@ -29,6 +29,10 @@ const PEEK: u64 = 1 << 20;
 const WINDOW: u64 = 4 << 20;
 /// Bytes of the first window; windows double from there, so that flows are paired before much is held for them.
 const FIRST_WINDOW: u64 = 128 << 10;
+/// Time of the first window; it grows or shrinks from there to what holds a window's bytes.
+const FIRST_STEP: i64 = MILLISECOND;
+/// Windows that a burst may fill before it is cut by bytes rather than by time.
+const MOST: u64 = 4;
 /// Closed connections that are kept for late packets; the oldest go first.
 const MAX_CLOSED: usize = 4096;
 /// How long a closed connection is kept for late packets.
@@ -264,7 +268,7 @@ impl<'a> Engine<'a> {
             .filter_map(|(point, ingest)| ingest.first_time().map(|time| self.on_a(point, time)))
             .min()
             .unwrap_or(0);
-        let (mut step, mut target) = (10 * MILLISECOND, FIRST_WINDOW);
+        let (mut step, mut target) = (FIRST_STEP, FIRST_WINDOW);
         let mut last_look = i64::MIN;
         loop {
             if self.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
@@ -276,16 +280,14 @@ impl<'a> Engine<'a> {
             let before = [0, 1].map(|point| self.points[point].reader.decoded_bytes());
             let limits = [until, until.saturating_add(self.offset)];
             let [a, b] = &mut self.points;
-            rayon::join(|| a.window(limits[0], 2 * target), || b.window(limits[1], 2 * target));
+            rayon::join(|| a.window(limits[0], MOST * target), || b.window(limits[1], MOST * target));
 
-            let horizon = (0..2)
-                .map(|point| match self.points[point].stop {
-                    Stop::Time => until,
-                    Stop::Bytes => self.on_a(point, self.points[point].reached),
-                    Stop::End => i64::MAX,
-                })
-                .min()
-                .unwrap_or(i64::MAX);
+            let read_to = [0, 1].map(|point| match self.points[point].stop {
+                Stop::Time => until,
+                Stop::Bytes => self.on_a(point, self.points[point].reached),
+                Stop::End => i64::MAX,
+            });
+            let horizon = read_to[0].min(read_to[1]);
             let ended = self.points.iter().all(|point| point.stop == Stop::End);
             self.update_overlap();
             self.pairing.run(&mut self.points, &mut self.shards, self.offset, horizon);
@@ -295,7 +297,7 @@ impl<'a> Engine<'a> {
             let [a, b] = &mut self.points;
             rayon::join(|| a.account(), || b.account());
             self.update_overlap();
-            self.match_window(horizon);
+            self.match_window(read_to);
             self.tell();
             if ended {
                 break;
@@ -350,7 +352,7 @@ impl<'a> Engine<'a> {
         if point == 1 { time.saturating_sub(self.offset) } else { time }
     }
 
-    fn match_window(&mut self, horizon: i64) {
+    fn match_window(&mut self, read_to: [i64; 2]) {
         let (a, b) = (&self.points[0].batch, &self.points[1].batch);
         let (offset, overlap) = (self.offset, &self.overlap);
         self.shards.par_iter_mut().enumerate().for_each(|(number, shard)| {
@@ -358,7 +360,7 @@ impl<'a> Engine<'a> {
                 rows: [&a.rows[number], &b.rows[number]],
                 details: [&a.details, &b.details],
                 offset,
-                horizon,
+                read_to,
                 overlap,
             });
         });

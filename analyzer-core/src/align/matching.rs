@@ -87,6 +87,8 @@ pub struct Shard {
     next_sweep: Option<i64>,
     /// B's clock minus A's, as far as it is known now.
     offset: i64,
+    /// The time, on A's clock, up to which each capture has been read.
+    read_to: [i64; 2],
     /// Rare events.
     pub events: Events,
     /// Counters.
@@ -108,8 +110,8 @@ pub struct Window<'a> {
     pub details: [&'a [Detail]; 2],
     /// B's clock minus A's, for the merge.
     pub offset: i64,
-    /// The time, on A's clock, up to which both captures have been read.
-    pub horizon: i64,
+    /// The time, on A's clock, up to which each capture has been read.
+    pub read_to: [i64; 2],
     /// What of the other capture's time each capture covers.
     pub overlap: &'a Overlap,
 }
@@ -176,6 +178,8 @@ impl Shard {
     #[inline(never)]
     pub fn run(&mut self, window: &Window<'_>) {
         self.offset = window.offset;
+        self.read_to = window.read_to;
+        let horizon = window.read_to[0].min(window.read_to[1]);
         let [mut a, mut b] = window.rows;
         loop {
             let take_a = match (a.first(), b.first()) {
@@ -194,8 +198,8 @@ impl Shard {
                 self.row(1, row, window, row.time.saturating_sub(window.offset));
             }
         }
-        if self.next_sweep.is_none_or(|sweep| window.horizon >= sweep) {
-            self.sweep(window.horizon, window.overlap);
+        if self.next_sweep.is_none_or(|sweep| horizon >= sweep) {
+            self.sweep(horizon, window.overlap);
         }
     }
 
@@ -203,6 +207,13 @@ impl Shard {
     #[inline]
     fn on_a(&self, point: u32, time: i64) -> i64 {
         if point == 1 { time.saturating_sub(self.offset) } else { time }
+    }
+
+    /// Whether the other capture has been read up to a row's time: before that its true copy may be yet to come, and only
+    /// a copy with the same IP identification is taken.
+    #[inline]
+    fn in_step(&self, row: &Row, point: usize) -> bool {
+        self.on_a(point as u32, row.time) <= self.read_to[1 - point]
     }
 
     /// Whether a waiting packet and a row may be copies, by their times.
@@ -405,7 +416,7 @@ impl Shard {
                 sure = true;
                 return true;
             }
-            if best == NONE {
+            if best == NONE && (row.ip_id == 0 || self.in_step(row, seen.point)) {
                 best = id;
             }
             false
@@ -453,7 +464,7 @@ impl Shard {
         let mut pieces = vec![(row.seq, row.seq.wrapping_add(row.len))];
         let mut touched = false;
         for strict in [true, false] {
-            if pieces.is_empty() {
+            if pieces.is_empty() || (!strict && !self.in_step(row, seen.point)) {
                 break;
             }
             let mut candidates: Vec<u32> = Vec::new();
