@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, checked before anything is read.
 
+use analyzer_core::detect::SPECS;
 use analyzer_core::report::Severity;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -156,8 +157,13 @@ fn threshold(text: &str) -> Result<(String, f64), String> {
     let Some((name, value)) = text.split_once('=') else {
         return Err("expected NAME=VALUE".into());
     };
+    let name = name.trim();
+    let mut known = SPECS.iter().flat_map(|spec| spec.thresholds);
+    if !known.any(|threshold| threshold.name == name) {
+        return Err(format!("no threshold is called `{name}`; `pcapdiff explain ID` lists those of a detector"));
+    }
     match value.trim().parse::<f64>() {
-        Ok(value) if value.is_finite() && !name.trim().is_empty() => Ok((name.trim().to_owned(), value)),
+        Ok(value) if value.is_finite() => Ok((name.to_owned(), value)),
         _ => Err("expected NAME=VALUE with a number".into()),
     }
 }
@@ -178,10 +184,18 @@ mod tests {
 
     #[test]
     fn a_pair_is_two_files() {
-        let cli = parse(&["a.pcap", "b.pcap", "--threshold", "stall=2.5", "--only", "tcp-reset,udp-stall"]).unwrap();
+        let cli = parse(&[
+            "a.pcap",
+            "b.pcap",
+            "--threshold",
+            "one-sided-retransmission.ranges=2.5",
+            "--only",
+            "tcp-reset,udp-stall",
+        ])
+        .unwrap();
         assert_eq!(cli.analyze.a, Some("a.pcap".into()));
         assert_eq!(cli.analyze.b, Some("b.pcap".into()));
-        assert_eq!(cli.analyze.thresholds, [("stall".to_owned(), 2.5)]);
+        assert_eq!(cli.analyze.thresholds, [("one-sided-retransmission.ranges".to_owned(), 2.5)]);
         assert_eq!(cli.analyze.only, ["tcp-reset", "udp-stall"]);
     }
 
@@ -200,8 +214,9 @@ mod tests {
             &["a", "b", "--only", "tcp-rest"],
             &["a", "b", "--min-confidence", "1.5"],
             &["a", "b", "--threshold", "stall"],
-            &["a", "b", "--threshold", "stall=soon"],
-            &["a", "b", "--threshold", "stall=inf"],
+            &["a", "b", "--threshold", "one-sided-retransmission.ranges=soon"],
+            &["a", "b", "--threshold", "one-sided-retransmission.ranges=inf"],
+            &["a", "b", "--threshold", "nonsense=1"],
             &["a", "b", "-q", "-v"],
             &["explain", "nonsense"],
         ] {

@@ -114,3 +114,17 @@ pub(crate) fn ids() -> impl Iterator<Item = &'static str> {
 pub(crate) fn find(id: &str) -> Option<&'static Entry> {
     ENTRIES.iter().find(|entry| entry.id == id)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use analyzer_core::detect::SPECS;
+
+    #[test]
+    fn every_detector_is_listed_once() {
+        for spec in SPECS {
+            assert_eq!(ids().filter(|id| *id == spec.id).count(), 1, "{}", spec.id);
+            assert_eq!(find(spec.id).map(|entry| entry.causes), Some(spec.causes), "{}", spec.id);
+        }
+    }
+}

@@ -1,23 +1,24 @@
 //! The commands that need no capture.
 
+use analyzer_core::detect::{SPECS, Threshold};
+use anstyle::Style;
 use clap::CommandFactory;
 use clap_complete::Shell;
-use std::fmt::Write;
 
-use crate::args::Cli;
+use crate::args::{Cli, When};
 use crate::catalogue::{self, ENTRIES};
 use crate::output::Destination;
-use crate::render::text::wrap;
+use crate::render::page::{BOLD, Page};
 use crate::schema;
 
-/// `pcapdiff detectors`: one finding a line.
+/// `pcapdiff detectors`: one finding a paragraph.
 pub(crate) fn detectors() -> anyhow::Result<()> {
     let column = ENTRIES.iter().map(|entry| entry.id.len()).max().unwrap_or(0) + 2;
-    let mut out = String::new();
+    let mut page = Page::new(Destination::Stdout.width());
     for entry in ENTRIES {
-        let _ = writeln!(out, "{:column$}{} [{}]", entry.id, entry.says, entry.severity);
+        page.hanging(entry.id, BOLD, column, &format!("{} [{}]", entry.says, entry.severity));
     }
-    Destination::Stdout.write(out.as_bytes())
+    Destination::Stdout.write_styled(&page.out, When::Auto)
 }
 
 /// `pcapdiff explain ID`.
@@ -25,12 +26,55 @@ pub(crate) fn explain(id: &str) -> anyhow::Result<()> {
     let Some(entry) = catalogue::find(id) else {
         anyhow::bail!("{id}: no such finding; `pcapdiff detectors` lists them");
     };
-    let mut out = format!("{}\n\n{}\n", entry.id, wrap(entry.says, 80).join("\n"));
-    let _ = writeln!(out, "\nSeverity: {}", entry.severity);
+    let mut page = Page::new(Destination::Stdout.width());
+    page.hanging(entry.id, BOLD, entry.id.len() + 2, entry.says);
+    page.prose(0, &format!("Severity: {}", entry.severity));
     if !entry.causes.is_empty() {
-        let _ = writeln!(out, "{}", wrap(&format!("Causes: {}", entry.causes.join(", ")), 80).join("\n"));
+        page.prose(0, &format!("Causes: {}", entry.causes.join(", ")));
     }
-    Destination::Stdout.write(out.as_bytes())
+    if let Some(spec) = SPECS.iter().find(|spec| spec.id == id) {
+        page.blank();
+        document(&mut page, &spec.doc());
+        if !spec.thresholds.is_empty() {
+            page.blank();
+            page.styled_line(BOLD, "Thresholds (--threshold NAME=VALUE)");
+            for threshold in spec.thresholds {
+                let Threshold { name, unit, default, source } = threshold;
+                page.hanging("-", Style::new(), 2, &format!("`{name}={default}`: {unit}. {source}"));
+            }
+        }
+    }
+    Destination::Stdout.write_styled(&page.out, When::Auto)
+}
+
+/// A detector's text: headings, paragraphs, lists, and indented lines to copy.
+fn document(page: &mut Page, text: &str) {
+    let mut open = String::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        if let Some(heading) = line.strip_prefix('#') {
+            page.styled_line(BOLD, heading.trim_start_matches('#').trim());
+        } else if line.is_empty() {
+            page.blank();
+        } else if line.starts_with("    ") {
+            page.verbatim(0, line);
+        } else {
+            if !open.is_empty() {
+                open.push(' ');
+            }
+            open.push_str(line.trim());
+            let goes_on = lines.peek().is_some_and(|next| {
+                !next.is_empty() && !["- ", "#", "    "].iter().any(|start| next.starts_with(start))
+            });
+            if !goes_on {
+                match open.strip_prefix("- ") {
+                    Some(item) => page.hanging("-", Style::new(), 2, item),
+                    None => page.prose(0, &open),
+                }
+                open.clear();
+            }
+        }
+    }
 }
 
 /// `pcapdiff schema`.
@@ -50,4 +94,24 @@ pub(crate) fn man() -> anyhow::Result<()> {
     let mut out = Vec::new();
     clap_mangen::Man::new(Cli::command()).render(&mut out)?;
     Destination::Stdout.write(&out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detectors_text_is_wrapped_and_its_commands_are_not() {
+        let mut page = Page::new(24);
+        document(
+            &mut page,
+            "# What it is\nA reset that nobody\nwanted to see.\n\n- first of all\n  a condition\n- second\n\n    sysctl -w \
+             net.netfilter.something=1\n",
+        );
+        assert_eq!(
+            anstream::adapter::strip_str(&page.out).to_string(),
+            "What it is\nA reset that nobody\nwanted to see.\n\n- first of all a\n  condition\n- second\n\n    sysctl -w \
+             net.netfilter.something=1\n"
+        );
+    }
 }

@@ -17,6 +17,7 @@ mod select;
 use analyzer_core::report::Report;
 use analyzer_core::{Error, Options};
 use clap::Parser;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -108,12 +109,17 @@ fn run_engine(asked: &Analyze, engine: &dyn Engine, a: &Path, b: &Path) -> anyho
 
     let meter = Arc::new(Meter::new(asked.progress, asked.quiet));
     let told = Arc::clone(&meter);
-    let on_progress = Box::new(move |bytes, total, packets| told.update(bytes, total, packets));
-    let result = engine.analyze(a, b, options, on_progress, Arc::clone(&cancel));
+    let on_progress = Box::new(move |progress| told.update(progress));
+    let run = || engine.analyze(a, b, options, on_progress, Arc::clone(&cancel));
+    // A mistake in the analysis is trouble like any other: the panic hook has said where it is.
+    let result = std::panic::catch_unwind(AssertUnwindSafe(run));
     meter.finish();
     // From here on there is nothing left to cancel.
     cancel.store(true, Ordering::SeqCst);
-    Ok(result?)
+    match result {
+        Ok(result) => Ok(result?),
+        Err(_) => anyhow::bail!("internal error: please report this, with the captures if you may share them"),
+    }
 }
 
 /// Names the damaged places of the inputs: they limit what the report can say.
@@ -149,7 +155,7 @@ mod tests {
             progress: engine::OnProgress,
             _cancel: Arc<AtomicBool>,
         ) -> Result<Report, Error> {
-            progress(1, Some(2), 3);
+            progress(analyzer_core::Progress::default());
             Ok((self.0)())
         }
     }
@@ -220,6 +226,12 @@ mod tests {
         let cli = Cli::parse_from(["pcapdiff", name, "b", "-o", name]);
         let error = analyze(&cli.analyze, &Fixed(sample::healthy)).unwrap_err().to_string();
         assert!(error.ends_with("is one of the inputs"), "{error}");
+    }
+
+    #[test]
+    fn a_mistake_in_the_analysis_is_trouble() {
+        let cli = Cli::parse_from(["pcapdiff", "a", "b"]);
+        assert!(analyze(&cli.analyze, &Fixed(|| panic!("on purpose"))).is_err());
     }
 
     #[test]

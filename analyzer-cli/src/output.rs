@@ -65,6 +65,14 @@ impl Destination {
         terminal.map_or(USUAL_WIDTH, |(columns, _)| usize::from(columns.0))
     }
 
+    /// Writes text for people, with its colours where they belong.
+    pub(crate) fn write_styled(&self, text: &str, when: When) -> anyhow::Result<()> {
+        if self.colours(when) {
+            return self.write(text.as_bytes());
+        }
+        self.write(anstream::adapter::strip_str(text).to_string().as_bytes())
+    }
+
     /// Writes the result. A reader that has seen enough (`| head`) is no error.
     pub(crate) fn write(&self, bytes: &[u8]) -> anyhow::Result<()> {
         match self {

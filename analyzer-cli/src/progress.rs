@@ -1,5 +1,6 @@
 //! How far the reading is, on standard error: a bar on a terminal, lines elsewhere when asked for.
 
+use analyzer_core::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
@@ -41,7 +42,8 @@ impl Meter {
     }
 
     /// Tells how far the reading is.
-    pub(crate) fn update(&self, bytes: u64, total: Option<u64>, packets: u64) {
+    pub(crate) fn update(&self, progress: Progress) {
+        let Progress { bytes_read: bytes, bytes_total: total, packets } = progress;
         match &self.shown {
             Shown::Nothing => {}
             Shown::Bar(bar) => self.update_bar(bar, bytes, total, packets),
@@ -113,8 +115,8 @@ mod tests {
     #[test]
     fn silence_costs_nothing_and_never_fails() {
         let meter = Meter::new(When::Never, false);
-        meter.update(1, None, 1);
-        meter.update(1, Some(0), 1);
+        meter.update(Progress::default());
+        meter.update(Progress { bytes_total: Some(0), ..Progress::default() });
         meter.finish();
     }
 }

@@ -67,3 +67,57 @@ fn a_full_disk_is_trouble() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("standard output"));
 }
+
+/// A capture without packets, and whatever follows its header.
+fn capture(folder: &std::path::Path, name: &str, rest: &[u8]) -> String {
+    let path = folder.join(name);
+    let header = [0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0];
+    std::fs::write(&path, [&header, rest].concat()).expect("the folder is writable");
+    path.to_str().expect("a name in UTF-8").to_owned()
+}
+
+#[test]
+fn every_format_is_written_to_standard_output_or_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (a, b) = (capture(folder.path(), "a.pcap", &[]), capture(folder.path(), "b.pcap", &[]));
+    for format in ["human", "json", "ndjson", "csv", "markdown", "html"] {
+        let direct = run(&["--format", format, &a, &b]);
+        assert_eq!(direct.status.code(), Some(0), "{format}: {}", String::from_utf8_lossy(&direct.stderr));
+        assert!(direct.stderr.is_empty() && !direct.stdout.is_empty() && !direct.stdout.contains(&0x1b), "{format}");
+        let file = folder.path().join(format);
+        let indirect = run(&["--format", format, "--output", file.to_str().expect("UTF-8"), &a, &b]);
+        assert!(indirect.stdout.is_empty(), "{format}");
+        assert_eq!(std::fs::read(file).expect("the result"), direct.stdout, "{format}");
+    }
+}
+
+#[test]
+fn colours_are_for_those_who_ask() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (a, b) = (capture(folder.path(), "a.pcap", &[]), capture(folder.path(), "b.pcap", &[]));
+    assert!(run(&["--color", "always", &a, &b]).stdout.contains(&0x1b));
+    assert!(!run(&["--color", "never", &a, &b]).stdout.contains(&0x1b));
+    let output = pcapdiff(&[&a, &b]).env("NO_COLOR", "1").output().expect("the program starts");
+    assert!(!output.stdout.contains(&0x1b));
+}
+
+#[test]
+fn damage_is_named_on_standard_error_unless_quiet() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let a = capture(folder.path(), "a.pcap", &[0; 7]);
+    let b = capture(folder.path(), "b.pcap", &[]);
+    let output = run(&[&a, &b]);
+    let messages = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(messages.starts_with(&format!("pcapdiff: {a}: byte 24, frame 1: ")), "{messages}");
+    assert!(run(&["-q", &a, &b]).stderr.is_empty());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_that_cannot_be_written_is_trouble() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (a, b) = (capture(folder.path(), "a.pcap", &[]), capture(folder.path(), "b.pcap", &[]));
+    let output = run(&["--output", "/dev/full", &a, &b]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("pcapdiff: /dev/full: "));
+}

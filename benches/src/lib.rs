@@ -13,3 +13,17 @@ mod random;
 mod traffic;
 
 pub use traffic::{Plan, Shape, Truth, synthesise};
+
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::path::{Path, PathBuf};
+
+/// The shapes and their names, for benches that go through all of them.
+pub const SHAPES: [(&str, Shape); 3] = [("large", Shape::Large), ("small", Shape::Small), ("offload", Shape::Offload)];
+
+/// Writes a pair of files into `folder`, and returns their paths and what is true about them.
+pub fn write_pair(folder: &Path, plan: &Plan) -> io::Result<(PathBuf, PathBuf, Truth)> {
+    let (a, b) = (folder.join("a.pcap"), folder.join("b.pcap"));
+    let truth = synthesise(plan, BufWriter::new(File::create(&a)?), BufWriter::new(File::create(&b)?))?;
+    Ok((a, b, truth))
+}

@@ -14,7 +14,6 @@ use serde::Serialize;
 use super::text::{clock_time, count, date, duration, percent, printable, relative, spans, thousands};
 use super::verdict::verdict;
 use super::{View, describe};
-use crate::catalogue;
 use crate::select::actionable;
 
 const TEMPLATE: &str = include_str!("report.html");
@@ -88,7 +87,6 @@ struct Page<'a> {
     topology: String,
     clock: Vec<(&'a str, String)>,
     totals: String,
-    checked: usize,
 }
 
 #[derive(Serialize)]
@@ -212,7 +210,6 @@ impl<'a> Page<'a> {
             topology: describe::topology(&report.topology),
             clock: clock(report),
             totals: describe::totals(totals),
-            checked: catalogue::ENTRIES.len(),
         }
     }
 }

@@ -9,23 +9,15 @@ use anstyle::{AnsiColor, Style};
 use serde_json::Value;
 use std::fmt::Write;
 
-use super::text::{clock_time, count, date, printable, relative, thousands, width, wrap};
+use super::page::{BOLD, DIM, Page, whole_parts};
+use super::text::{clock_time, count, date, printable, relative, thousands, width};
 use super::verdict::verdict;
 use super::{View, describe};
 use crate::select::actionable;
 
-/// Prose wider than this is hard to read.
-const WIDEST: usize = 100;
-/// Narrower than this there is nothing left to wrap.
-const NARROWEST: usize = 20;
 /// Evidence, flows and reasons listed unless the reader asks for all.
 const FEW: usize = 4;
 
-/// A space at which no line breaks. It is printed as a plain one, so that what is copied is what it looks like.
-const GLUE: &str = "\u{a0}";
-
-const BOLD: Style = Style::new().bold();
-const DIM: Style = Style::new().dimmed();
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const INFO: Style = AnsiColor::Cyan.on_default();
@@ -33,7 +25,7 @@ const GOOD: Style = AnsiColor::Green.on_default().bold();
 
 /// The whole report.
 pub(crate) fn render(report: &Report, view: View) -> String {
-    let mut page = Page { out: String::new(), width: view.width.clamp(NARROWEST, WIDEST) };
+    let mut page = Page::new(view.width);
     if !view.quiet {
         header(&mut page, report);
     }
@@ -63,88 +55,6 @@ pub(crate) fn render(report: &Report, view: View) -> String {
     }
     footer(&mut page, report, view);
     page.out
-}
-
-/// Text under construction, of limited width.
-struct Page {
-    out: String,
-    width: usize,
-}
-
-impl Page {
-    fn blank(&mut self) {
-        if !self.out.is_empty() {
-            self.out.push('\n');
-        }
-    }
-
-    /// A blank line, unless there is one.
-    fn blank_once(&mut self) {
-        if !self.out.ends_with("\n\n") {
-            self.blank();
-        }
-    }
-
-    /// Prose that starts after `label`, in column `indent`, and stays in that column.
-    fn hanging(&mut self, label: &str, style: Style, indent: usize, text: &str) {
-        let label = printable(label);
-        let text = printable(text);
-        // On a narrow terminal the label takes a line of its own rather than half of every line.
-        let indent = if self.width < indent + NARROWEST { 2.min(indent) } else { indent };
-        let lines = wrap(&text, self.width - indent);
-        let used = width(&label);
-        let beside = used == 0 || used < indent;
-        if !beside {
-            self.styled_line(style, &label);
-        }
-        for (i, line) in lines.iter().enumerate() {
-            if i == 0 && beside && used > 0 {
-                let _ = write!(self.out, "{style}{label}{style:#}{:1$}", "", indent - used);
-            } else {
-                let _ = write!(self.out, "{:indent$}", "");
-            }
-            self.out.push_str(&line.replace(GLUE, " "));
-            self.out.push('\n');
-        }
-    }
-
-    /// Prose in column `indent`.
-    fn prose(&mut self, indent: usize, text: &str) {
-        self.hanging("", Style::new(), indent, text);
-    }
-
-    /// Something to copy: never wrapped.
-    fn verbatim(&mut self, indent: usize, text: &str) {
-        for line in text.lines() {
-            let _ = writeln!(self.out, "{:indent$}{}", "", printable(line));
-        }
-    }
-
-    fn styled_line(&mut self, style: Style, line: &str) {
-        let _ = writeln!(self.out, "{style}{line}{style:#}");
-    }
-
-    /// Short statements in a row, broken between two of them where the line is full.
-    fn row(&mut self, parts: &[String]) {
-        let mut used = 0;
-        for part in parts {
-            let part = printable(part);
-            let wide = width(&part);
-            if used > 0 && used + 3 + wide <= self.width {
-                let _ = write!(self.out, "{DIM} · {DIM:#}{part}");
-                used += 3 + wide;
-                continue;
-            }
-            if used > 0 {
-                self.out.push('\n');
-            }
-            // A statement that does not fit in a line of its own wraps like prose.
-            let lines = wrap(&part, self.width);
-            self.out.push_str(&lines.join("\n"));
-            used = lines.last().map_or(0, |line| width(line));
-        }
-        self.out.push('\n');
-    }
 }
 
 fn header(page: &mut Page, report: &Report) {
@@ -226,16 +136,6 @@ fn full_finding(page: &mut Page, finding: &Finding, origin: Option<Time>, view: 
             }
         }
     }
-}
-
-/// Short statements in a row that lines break between, not inside: `wrap` breaks at plain spaces only, and `hanging`
-/// turns the others back.
-fn whole_parts(parts: &[String], columns: usize) -> String {
-    if columns < 60 {
-        return parts.join(" · ");
-    }
-    let glued: Vec<String> = parts.iter().map(|part| part.replace(' ', GLUE)).collect();
-    glued.join(&format!("{GLUE}· "))
 }
 
 fn reasons(page: &mut Page, finding: &Finding, few: usize) {

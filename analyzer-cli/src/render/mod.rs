@@ -10,6 +10,7 @@ mod human;
 mod json;
 mod markdown;
 mod ndjson;
+pub(crate) mod page;
 pub(crate) mod text;
 mod verdict;
 

@@ -5,7 +5,6 @@ use analyzer_core::report::{Finding, Report, Severity, TopologyKind, Where};
 
 use std::fmt::Write;
 
-use crate::catalogue;
 use crate::render::describe;
 use crate::render::text::{count, percent, thousands};
 use crate::select::actionable;
@@ -120,8 +119,7 @@ fn nothing_found(report: &Report, hidden: usize) -> Verdict {
             thousands(totals.unmatched_b),
         ));
         more.push(format!(
-            "Checked for {} kinds of finding in {} (`pcapdiff detectors` lists them).",
-            catalogue::ENTRIES.len(),
+            "Looked for every kind of fault that `pcapdiff detectors` lists, in {}.",
             count(totals.flows, "flow"),
         ));
         if hidden > 0 { "No fault was found among what was asked for." } else { "No fault was found." }.to_owned()
