@@ -79,8 +79,8 @@ impl ClockMap {
     pub fn estimate(shards: &[&Delays], coarse: i64) -> Self {
         let samples = shards.iter().map(|delays| delays.samples[0] + delays.samples[1]).sum();
         let bins = merge(shards);
-        let outbound = bins.iter().filter_map(|bin| (bin.1 != i64::MAX).then_some(bin.1 - coarse)).min();
-        let inbound = bins.iter().filter_map(|bin| (bin.2 != i64::MIN).then_some(bin.2 - coarse)).max();
+        let outbound = bins.iter().filter_map(|bin| (bin.1 != i64::MAX).then(|| bin.1.saturating_sub(coarse))).min();
+        let inbound = bins.iter().filter_map(|bin| (bin.2 != i64::MIN).then(|| bin.2.saturating_sub(coarse))).max();
         let reference = bins.first().map_or(0, |bin| bin.0);
         let fallback = Self { offset: coarse as f64, reference, samples, ..Self::default() };
         let (Some(low_out), Some(high_in)) = (outbound, inbound) else {
@@ -178,6 +178,8 @@ pub fn coarse_offset(differences: &mut [i64]) -> Option<i64> {
     const ENOUGH: usize = 3;
     /// How close they must lie: beyond any queue, far below the distance of unrelated repetitions.
     const CLOSE: i64 = 250 * MILLISECOND;
+    /// Clocks this close are taken for one: NTP keeps two hosts no closer.
+    const SAME_CLOCK: i64 = MILLISECOND;
     differences.sort_unstable();
     let mut best = (0, 0);
     let mut low = 0;
@@ -190,7 +192,11 @@ pub fn coarse_offset(differences: &mut [i64]) -> Option<i64> {
         }
     }
     let needed = ENOUGH.max(differences.len() / 3);
-    (best.1 >= needed).then(|| differences[best.0 + best.1 / 2])
+    (best.1 >= needed).then(|| {
+        let median = differences[best.0 + best.1 / 2];
+        // One host has one clock: what is left is the transit of the direction that has more packets.
+        if median.abs() <= SAME_CLOCK { 0 } else { median }
+    })
 }
 
 #[cfg(test)]

@@ -209,11 +209,11 @@ impl Shard {
         if point == 1 { time.saturating_sub(self.offset) } else { time }
     }
 
-    /// Whether the other capture has been read up to a row's time: before that its true copy may be yet to come, and only
-    /// a copy with the same IP identification is taken.
-    #[inline]
-    fn in_step(&self, row: &Row, point: usize) -> bool {
-        self.on_a(point as u32, row.time) <= self.read_to[1 - point]
+    /// Whether a copy under another IP identification may be taken: not where this flow is known to keep them, and not
+    /// before the other capture has been read up to the row's time, since its true copy may be yet to come.
+    fn takes_unsure(&self, row: &Row, seen: &Seen) -> bool {
+        let kept = self.tracks[seen.slot as usize][seen.direction][seen.point].has(state::ID_KEPT);
+        row.ip_id == 0 || (!kept && self.on_a(seen.point as u32, row.time) <= self.read_to[1 - seen.point])
     }
 
     /// Whether a waiting packet and a row may be copies, by their times.
@@ -354,7 +354,9 @@ impl Shard {
         let key = content_key(row);
         let data = row.kind == Kind::Tcp && row.len > 0;
         let cursor = other.cursor;
-        if cursor != NONE {
+        // Without an identification only the time tells a retransmission's copy from the original's: no short cut then.
+        let told_apart = row.ip_id != 0 || matches!(seen.class, Class::New | Class::Ack);
+        if cursor != NONE && told_apart {
             let node = &self.nodes[cursor as usize];
             if node.key == key
                 && node.ip_id == row.ip_id
@@ -407,6 +409,7 @@ impl Shard {
     fn find_exact(&mut self, row: &Row, seen: &Seen, key: u64, wrong: bool) {
         let mut best = NONE;
         let mut sure = false;
+        let unsure = self.takes_unsure(row, seen);
         self.walk(seen, |id, node| {
             if node.key != key || node.len != row.len || !same_sum(node, row) || !self.near(node, row, seen.point) {
                 return false;
@@ -416,7 +419,7 @@ impl Shard {
                 sure = true;
                 return true;
             }
-            if best == NONE && (row.ip_id == 0 || self.in_step(row, seen.point)) {
+            if best == NONE && unsure {
                 best = id;
             }
             false
@@ -450,11 +453,17 @@ impl Shard {
     #[inline(never)]
     fn find_range(&mut self, row: &Row, seen: &Seen, key: u64, wrong: bool) {
         let mut exact = NONE;
+        let mut apart = i64::MAX;
         self.walk(seen, |id, node| {
-            if node.key == key && node.len == row.len && node.ip_id == row.ip_id && self.near(node, row, seen.point) {
-                exact = id;
+            if node.key != key || node.len != row.len || node.ip_id != row.ip_id || !self.near(node, row, seen.point) {
+                return false;
             }
-            exact != NONE
+            // Several only where there is no identification: the nearest in time is the copy.
+            let distance = self.on_a(node.place & 1, node.time).saturating_sub(self.on_a(seen.point as u32, row.time)).abs();
+            if distance < apart {
+                (exact, apart) = (id, distance);
+            }
+            row.ip_id != 0
         });
         if exact != NONE {
             self.matched(exact, row, seen, true, true, wrong);
@@ -464,7 +473,7 @@ impl Shard {
         let mut pieces = vec![(row.seq, row.seq.wrapping_add(row.len))];
         let mut touched = false;
         for strict in [true, false] {
-            if pieces.is_empty() || (!strict && !self.in_step(row, seen.point)) {
+            if pieces.is_empty() || (!strict && !self.takes_unsure(row, seen)) {
                 break;
             }
             let mut candidates: Vec<u32> = Vec::new();
@@ -550,11 +559,17 @@ impl Shard {
         let facts = &mut self.facts[seen.slot as usize];
         let other_point = 1 - seen.point;
         let own = &mut tracks[seen.point];
+        if sure && row.ip_id != 0 {
+            own.state |= state::ID_KEPT;
+        }
         own.matched += 1;
         self.tally.matched[seen.point] += 1;
         let own_behind = seen.order < own.matched_order;
         own.matched_order = own.matched_order.max(seen.order);
         let other = &mut tracks[other_point];
+        if sure && row.ip_id != 0 {
+            other.state |= state::ID_KEPT;
+        }
         other.cursor = node.next;
         if !node.touched {
             other.matched += 1;
@@ -932,12 +947,27 @@ fn content_key(row: &Row) -> u64 {
     }
 }
 
-/// Whether a node may be a piece of the row or the other way round: the ids that segmentation offload counts up.
+/// Whether one of node and row may be a piece of the other: segmentation offload counts the identification up by one for
+/// each segment, so it must have advanced with the sequence number.
 fn kin(node: &Node, row: &Row) -> bool {
-    /// Most segments in a superframe (64 KiB at the smallest usual MSS), and so most ids that it takes.
-    const MOST_SEGMENTS: u16 = 128;
-    let (ahead, behind) = (row.ip_id.wrapping_sub(node.ip_id), node.ip_id.wrapping_sub(row.ip_id));
-    ahead <= MOST_SEGMENTS && node.len >= row.len || behind <= MOST_SEGMENTS && row.len >= node.len
+    /// Smallest segment that a superframe is cut into (RFC 9293 lets an MSS go as low as 48 bytes below a 576-byte path).
+    const SMALLEST: u32 = 48;
+    let (whole, piece) = if node.len >= row.len {
+        ((node.seq, node.ip_id), (row.seq, row.ip_id))
+    } else {
+        ((row.seq, row.ip_id), (node.seq, node.ip_id))
+    };
+    if node.ip_id == 0 && row.ip_id == 0 {
+        return true;
+    }
+    let ahead = seq::distance(piece.0, whole.0);
+    let steps = u32::from(piece.1.wrapping_sub(whole.1));
+    match ahead {
+        0 => steps == 0,
+        1.. => steps >= 1 && steps <= ahead as u32 / SMALLEST + 1,
+        // A merge of other boundaries: the piece begins before the whole.
+        _ => u32::from(whole.1.wrapping_sub(piece.1)) <= ahead.unsigned_abs() / SMALLEST + 1,
+    }
 }
 
 /// Whether the payload sums agree, as far as both packets were captured whole. TCP is matched by its numbers alone, so

@@ -38,6 +38,8 @@ pub mod state {
     pub const WSCALE: u16 = 1 << 10;
     /// Payload larger than an Ethernet MTU was seen.
     pub const SUPERFRAME: u16 = 1 << 11;
+    /// A packet was found at the other point under its own IP identification.
+    pub const ID_KEPT: u16 = 1 << 12;
 }
 
 /// No node.
