@@ -472,6 +472,7 @@ impl Shard {
         }
         let mut pieces = vec![(row.seq, row.seq.wrapping_add(row.len))];
         let mut touched = false;
+        let mut taken: Vec<(u32, u16)> = Vec::new();
         for strict in [true, false] {
             if pieces.is_empty() || (!strict && !self.takes_unsure(row, seen)) {
                 break;
@@ -488,11 +489,18 @@ impl Shard {
                 false
             });
             for id in candidates {
-                touched |= self.take_overlap(id, row, seen, &mut pieces, touched, wrong);
+                let node = self.nodes[id as usize];
+                if self.take_overlap(id, row, seen, &mut pieces, touched, wrong) {
+                    touched = true;
+                    taken.push((node.seq.wrapping_add(node.len), node.ip_id));
+                }
             }
         }
         for (start, end) in pieces {
-            self.wait(row, seen, key, start, end.wrapping_sub(start), touched, wrong);
+            // What is left of a superframe behind a segment begins with the next identification.
+            let before = taken.iter().find(|(end, _)| *end == start);
+            let ip_id = before.map_or(row.ip_id, |(_, ip_id)| ip_id.wrapping_add(1));
+            self.wait(&Row { ip_id, ..*row }, seen, key, start, end.wrapping_sub(start), touched, wrong);
         }
     }
 
@@ -538,12 +546,19 @@ impl Shard {
             self.tally.matched[seen.point] -= 1;
         }
         if let Some((&(start, end), more)) = left.split_first() {
+            self.tracks[seen.slot as usize][seen.direction][1 - seen.point].cursor = id;
             let kept = &mut self.nodes[id as usize];
             kept.seq = start;
             kept.len = end.wrapping_sub(start);
             kept.touched = true;
+            // What is left behind a segment begins with the next identification.
+            let next_id = if node.len > row.len { row.ip_id.wrapping_add(1) } else { node.ip_id };
+            if start != node.seq {
+                kept.ip_id = next_id;
+            }
             for &(start, end) in more {
-                self.insert_after(id, Node { seq: start, len: end.wrapping_sub(start), touched: true, ..node });
+                let rest = Node { seq: start, len: end.wrapping_sub(start), touched: true, ip_id: next_id, ..node };
+                self.insert_after(id, rest);
             }
         } else {
             self.unlink(id);
@@ -950,24 +965,21 @@ fn content_key(row: &Row) -> u64 {
 /// Whether one of node and row may be a piece of the other: segmentation offload counts the identification up by one for
 /// each segment, so it must have advanced with the sequence number.
 fn kin(node: &Node, row: &Row) -> bool {
-    /// Smallest segment that a superframe is cut into (RFC 9293 lets an MSS go as low as 48 bytes below a 576-byte path).
-    const SMALLEST: u32 = 48;
+    /// Smallest segment that a superframe is cut into in practice (IPv4's minimum of 576 bytes leaves 536).
+    const SMALLEST: u32 = 500;
+    /// Ids that a tunnel or another flow of the same sender may have taken in between.
+    const SLACK: u32 = 2;
+    if node.len == row.len && !node.touched {
+        return node.ip_id == row.ip_id;
+    }
     let (whole, piece) = if node.len >= row.len {
         ((node.seq, node.ip_id), (row.seq, row.ip_id))
     } else {
         ((row.seq, row.ip_id), (node.seq, node.ip_id))
     };
-    if node.ip_id == 0 && row.ip_id == 0 {
-        return true;
-    }
     let ahead = seq::distance(piece.0, whole.0);
-    let steps = u32::from(piece.1.wrapping_sub(whole.1));
-    match ahead {
-        0 => steps == 0,
-        1.. => steps >= 1 && steps <= ahead as u32 / SMALLEST + 1,
-        // A merge of other boundaries: the piece begins before the whole.
-        _ => u32::from(whole.1.wrapping_sub(piece.1)) <= ahead.unsigned_abs() / SMALLEST + 1,
-    }
+    let steps = if ahead >= 0 { piece.1.wrapping_sub(whole.1) } else { whole.1.wrapping_sub(piece.1) };
+    u32::from(steps) <= ahead.unsigned_abs() / SMALLEST + SLACK
 }
 
 /// Whether the payload sums agree, as far as both packets were captured whole. TCP is matched by its numbers alone, so
