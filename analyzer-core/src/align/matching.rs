@@ -303,6 +303,7 @@ impl Shard {
                         self.events.push(EventKind::ZeroWindow, event);
                     }
                     if row.len > 0 && point == 1 {
+                        facts.turn.observe(direction, row.time, row.len);
                         note_largest(facts, own, row, direction);
                     }
                     if let Some(Detail::Tcp(options)) = detail {
@@ -338,6 +339,7 @@ impl Shard {
             facts.flags |= pair_flags::TUNNEL;
         }
 
+        facts.silence[point] = seen.idle;
         own.last_time = row.time;
         own.last_frame = row.frame;
         own.last_seq = row.seq;
@@ -1068,6 +1070,15 @@ fn note_reset(facts: &mut PairFacts, row: &Row, own: &Track, reverse: &Track, se
     if facts.resets.len() >= MAX_RESETS {
         return;
     }
+    let offender_jump = facts
+        .more(direction.reverse(), point)
+        .and_then(|more| more.holes.last())
+        .filter(|hole| reverse.has(state::HOLES) && hole.1 == reverse.last_seq)
+        .map_or_else(
+            || seq::distance(reverse.last_seq, reverse.next).max(0) as u32,
+            |hole| hole.1.wrapping_sub(hole.0),
+        );
+    let (idle, turn) = (facts.silence[seen.point], facts.turn);
     facts.resets.push(Reset {
         point,
         direction,
@@ -1083,13 +1094,19 @@ fn note_reset(facts: &mut PairFacts, row: &Row, own: &Track, reverse: &Track, se
         seq: row.seq,
         ack: row.ack,
         expected: own.has(state::SEQ).then_some(own.next),
+        other_next: reverse.has(state::SEQ).then_some(reverse.next),
         own_state: own.state,
         other_state: reverse.state,
         own_outstanding: outstanding(own),
         other_outstanding: outstanding(reverse),
         offender: reverse.last().unwrap_or_default(),
         offender_fate: Fate::Open,
-        idle: seen.idle,
+        idle,
+        offender_seq: reverse.last_seq,
+        offender_jump,
+        offender_window: u32::from(own.window) << own.wscale,
+        turn,
+        acked_after: 0,
         after: [0; 2],
         data_after: 0,
         answered: Stamp::default(),
@@ -1113,8 +1130,13 @@ fn after_reset(facts: &mut PairFacts, row: &Row, direction: usize, point: usize)
             if row.len > 0 && !seq::before(row.seq, reset.seq) {
                 reset.data_after += 1;
             }
-        } else if reset.answered.frame == 0 {
-            reset.answered = Stamp { time: row.time, frame: row.frame };
+        } else {
+            if row.is(tcp_flags::ACK) && !row.is(tcp_flags::RST) && seq::after(row.ack, reset.seq) {
+                reset.acked_after += 1;
+            }
+            if reset.answered.frame == 0 {
+                reset.answered = Stamp { time: row.time, frame: row.frame };
+            }
         }
     }
 }

@@ -12,6 +12,6 @@ pub use activity::{Activity, Gap, Series};
 pub use event::{Event, EventKind, Events, Thinned};
 pub use pair::{
     Fate, Head, IcmpSeen, MAX_ICMP, MAX_RESETS, NO_NODE, PairFacts, Reset, Run, Stamp, SynOptions, Track, TrackMore,
-    pair_flags, state,
+    Turn, pair_flags, state,
 };
 pub use tally::{DelayHistogram, Delays, SIZE_CLASSES, Tally, size_class};

@@ -242,6 +242,48 @@ pub const MAX_RESETS: usize = 6;
 /// Most ICMP errors kept for one flow.
 pub const MAX_ICMP: usize = 8;
 
+/// Payload that went one way, with none the other way in between.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Time of its first packet.
+    pub start: i64,
+    /// Time of its last packet.
+    pub last: i64,
+    /// Bytes of payload.
+    pub bytes: u32,
+    /// Pauses in it of at least 5 ms.
+    pub pauses: u16,
+    /// 1 for outbound, 2 for inbound, 0 while there was none.
+    pub side: u8,
+}
+
+/// A pause within a transfer: longer than the spacing of the segments of one write.
+pub(super) const PAUSE: i64 = 5 * crate::time::MILLISECOND;
+
+impl Turn {
+    /// Takes a packet with payload into account.
+    #[inline]
+    pub fn observe(&mut self, direction: usize, time: i64, bytes: u32) {
+        let side = direction as u8 + 1;
+        if self.side != side {
+            *self = Self { start: time, last: time, bytes, pauses: 0, side };
+            return;
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.pauses = self.pauses.saturating_add(u16::from(time - self.last >= PAUSE));
+        self.last = time;
+    }
+
+    /// Which way it went.
+    pub fn direction(&self) -> Option<Direction> {
+        match self.side {
+            1 => Some(Direction::Outbound),
+            2 => Some(Direction::Inbound),
+            _ => None,
+        }
+    }
+}
+
 /// A reset, and how things stood when it came.
 #[derive(Clone, Copy, Debug)]
 pub struct Reset {
@@ -277,6 +319,8 @@ pub struct Reset {
     pub own_state: u16,
     /// State bits of the other direction at this point.
     pub other_state: u16,
+    /// `next` of the other direction at this point.
+    pub other_next: Option<u32>,
     /// Bytes of its own direction that were not acknowledged.
     pub own_outstanding: u32,
     /// Bytes of the other direction that were not acknowledged.
@@ -287,6 +331,16 @@ pub struct Reset {
     pub offender_fate: Fate,
     /// Silence of both directions before the offender, in nanoseconds.
     pub idle: i64,
+    /// Where the offender started, and how far beyond the highest byte seen before it, in bytes (0 when it was in line).
+    pub offender_seq: u32,
+    /// See [`Reset::offender_seq`].
+    pub offender_jump: u32,
+    /// The window that the offender's receiver had advertised, in bytes.
+    pub offender_window: u32,
+    /// The payload that came last before it at B.
+    pub turn: Turn,
+    /// ACKs by its receiver of bytes beyond its sequence number, after it: the connection lives on.
+    pub acked_after: u32,
     /// Packets that came after it at this point, by direction.
     pub after: [u32; 2],
     /// Of those, payload from its own direction at or after its sequence number: the sender is alive.
@@ -353,6 +407,10 @@ pub struct PairFacts {
     pub more: [[Option<Box<TrackMore>>; 2]; 2],
     /// SYN options by direction and point.
     pub syn: Option<Box<[[SynOptions; 2]; 2]>>,
+    /// Silence of both directions before the latest packet, by point, in nanoseconds.
+    pub silence: [i64; 2],
+    /// The latest payload that went one way, at B.
+    pub turn: Turn,
     /// Resets, in order; at most [`MAX_RESETS`].
     pub resets: Vec<Reset>,
     /// Resets in all.
@@ -386,7 +444,9 @@ impl PairFacts {
         for reset in &mut self.resets {
             reset.direction = reset.direction.reverse();
             reset.after.reverse();
+            reset.turn.side = flipped(reset.turn.side);
         }
+        self.turn.side = flipped(self.turn.side);
         for error in &mut self.icmp {
             error.direction = error.direction.reverse();
         }
@@ -407,4 +467,9 @@ impl PairFacts {
     pub fn more(&self, direction: Direction, point: Point) -> Option<&TrackMore> {
         self.more[direction.index()][point.index()].as_deref()
     }
+}
+
+/// The side of a turn once the directions are swapped.
+const fn flipped(side: u8) -> u8 {
+    [0, 2, 1][side as usize % 3]
 }

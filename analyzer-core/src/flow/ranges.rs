@@ -20,6 +20,11 @@ impl Holes {
         self.ranges.is_empty()
     }
 
+    /// The last one.
+    pub fn last(&self) -> Option<(u32, u32)> {
+        self.ranges.last().copied()
+    }
+
     /// Adds `[start, end)`, which lies after every range in the set.
     pub fn push(&mut self, start: u32, end: u32) {
         if self.ranges.len() == MAX_HOLES {
