@@ -54,6 +54,17 @@ pub struct ClockMap {
 }
 
 impl ClockMap {
+    /// A moment of A's clock, on a point's clock.
+    pub fn from_a(&self, point: Point, time: Time) -> i64 {
+        match point {
+            Point::A => time.0,
+            Point::B => {
+                let elapsed = time.0.saturating_sub(self.reference) as f64;
+                time.0.saturating_add((self.offset + self.drift * elapsed).round() as i64)
+            }
+        }
+    }
+
     /// A moment of a point's clock, on A's clock.
     pub fn to_a(&self, point: Point, time: i64) -> Time {
         match point {

@@ -312,6 +312,10 @@ impl Shard {
                 }
             }
             Kind::Udp => {
+                if own.packets == 0 || reverse.last_time > own.last_time {
+                    own.next = own.packets;
+                    facts.turn[direction][point] = Stamp { time: row.time, frame: row.frame };
+                }
                 if row.has(bits::QUIC_LONG) {
                     facts.flags |= pair_flags::QUIC_LONG;
                 } else if !row.has(bits::QUIC_SHORT) {
@@ -615,6 +619,10 @@ impl Shard {
         } else if !facts.resets.is_empty() {
             settle_offender(facts, seen.point, row.frame, Fate::Crossed);
             settle_offender(facts, other_point, node.frame, Fate::Crossed);
+        }
+        let idle = if seen.point == 1 { seen.idle } else { node.idle };
+        if idle >= SECOND {
+            facts.survived[seen.direction] = facts.survived[seen.direction].max(idle);
         }
         let mut damaged = false;
         if exact {

@@ -16,7 +16,7 @@ const EXPLAINED_BY: &[(&str, &[&str])] = &[
     ("retransmission", LOSS_CAUSES),
     ("connection-unanswered", &["connection-not-forwarded", "bad-checksum", "synchronous-drop", "arp-unanswered"]),
     ("nat-bypass", &["tcp-reset", "synchronous-drop", "udp-stall"]),
-    ("nat-rebinding", &["udp-stall"]),
+    ("nat-rebinding", &["synchronous-drop"]),
     ("pmtu-black-hole", &["synchronous-drop", "synchronous-stall", "tcp-reset", "bad-checksum"]),
     ("udp-stall", &["synchronous-stall", "pmtu-black-hole"]),
     ("synchronous-drop", &["synchronous-stall"]),

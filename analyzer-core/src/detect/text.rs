@@ -1,5 +1,6 @@
 //! Numbers as a person writes them.
 
+use crate::point::Point;
 use crate::time::{SECOND, Time};
 
 /// `1,234,567`.
@@ -48,6 +49,14 @@ pub fn duration(nanoseconds: i64) -> String {
     } else {
         let whole = size.round() as u64;
         format!("{} min {} s", whole / 60, whole % 60)
+    }
+}
+
+/// A capture point in a sentence.
+pub fn point_name(point: Point) -> &'static str {
+    match point {
+        Point::A => "A",
+        Point::B => "B",
     }
 }
 

@@ -143,10 +143,10 @@ impl Activity {
     }
 
     /// Silences of a direction, by start.
-    pub fn gaps(&mut self, direction: Direction) -> Vec<Gap> {
-        let own = &mut self.directions[direction.index()];
-        own.finish_open();
+    pub fn gaps(&self, direction: Direction) -> Vec<Gap> {
+        let own = &self.directions[direction.index()];
         let mut gaps = own.gaps.clone();
+        gaps.extend(own.open.map(|open| Gap { burst: open.burst.max(own.window), ..open }));
         gaps.sort_unstable_by_key(|gap| (gap.start, gap.end));
         gaps
     }
@@ -159,6 +159,21 @@ impl Activity {
     /// Last packet of a direction.
     pub fn last(&self, direction: Direction) -> Option<i64> {
         self.directions[direction.index()].last.map(|(time, _)| time)
+    }
+
+    /// The longest time within `[from, to]` in which nothing of a direction passed.
+    pub fn silence_within(&self, direction: Direction, from: i64, to: i64) -> i64 {
+        let own = &self.directions[direction.index()];
+        let (Some(first), Some((last, _))) = (own.first, own.last) else { return to.saturating_sub(from) };
+        own.gaps
+            .iter()
+            .chain(&own.open)
+            .map(|gap| (gap.start, gap.end))
+            .chain([(i64::MIN, first), (last, i64::MAX)])
+            .map(|(start, end)| end.min(to).saturating_sub(start.max(from)))
+            .max()
+            .unwrap_or(0)
+            .max(0)
     }
 
     /// Packets of the other direction since the last of this one.

@@ -59,7 +59,8 @@ pub struct Track {
     pub matched: u32,
     /// Frame of the last packet.
     pub last_frame: u32,
-    /// TCP: the next sequence number, one past the highest seen (SND.NXT).
+    /// TCP: the next sequence number, one past the highest seen (SND.NXT). UDP: packets before the current turn, the
+    /// datagrams since the other direction last spoke.
     pub next: u32,
     /// TCP: the highest acknowledgment of this direction's data (SND.UNA), as seen at this point.
     pub acked: u32,
@@ -431,6 +432,11 @@ pub struct PairFacts {
     pub largest_acked: [u32; 2],
     /// QUIC destination connection id bytes by direction: first four, and packets that differed.
     pub dcid: [(u32, u32); 2],
+    /// UDP, by direction and point: the first datagram of the current turn (see [`Track::next`]).
+    pub turn: [[Stamp; 2]; 2],
+    /// Longest silence of both directions at B, of a second or more, that ended with a packet of this direction that
+    /// crossed: what a NAT entry is known to live through.
+    pub survived: [i64; 2],
 }
 
 impl PairFacts {
@@ -456,6 +462,8 @@ impl PairFacts {
         self.lost_beyond_spurious.reverse();
         self.largest_acked.reverse();
         self.dcid.reverse();
+        self.turn.reverse();
+        self.survived.reverse();
     }
 
     /// The rare facts of a direction at a point, made on first use.

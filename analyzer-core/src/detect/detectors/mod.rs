@@ -1,10 +1,18 @@
 //! The detectors, one file a fault.
 
+mod nat_rebinding;
 mod one_sided_retransmission;
 mod tcp_reset;
 mod transit_loss;
+mod udp_stall;
 
 use super::spec::Spec;
 
 /// All detectors, in the order of the contract.
-pub const SPECS: &[Spec] = &[tcp_reset::SPEC, one_sided_retransmission::SPEC, transit_loss::SPEC];
+pub const SPECS: &[Spec] = &[
+    tcp_reset::SPEC,
+    udp_stall::SPEC,
+    nat_rebinding::SPEC,
+    one_sided_retransmission::SPEC,
+    transit_loss::SPEC,
+];
