@@ -2,6 +2,7 @@
 
 mod nat_rebinding;
 mod one_sided_retransmission;
+mod synchronous_stall;
 mod tcp_reset;
 mod transit_loss;
 mod udp_stall;
@@ -15,4 +16,5 @@ pub const SPECS: &[Spec] = &[
     nat_rebinding::SPEC,
     one_sided_retransmission::SPEC,
     transit_loss::SPEC,
+    synchronous_stall::SPEC,
 ];
