@@ -12,7 +12,7 @@
 use crate::align::clock::Overlap;
 use crate::facts::{
     Delays, Event, EventKind, Events, Fate, IcmpSeen, MAX_ICMP, MAX_RESETS, PairFacts, Reset, Run, Stamp, Tally, Track,
-    TrackMore, pair_flags, size_class, state,
+    TrackMore, pair_flags, size_class, size_step, state,
 };
 use crate::flow::table::mix;
 use crate::flow::tcp::{self, Class};
@@ -67,6 +67,8 @@ struct Node {
     flags: u8,
     tos: u8,
     checksum: Checksum,
+    /// Layer of a checksum that is wrong; 0 for none.
+    wrong: u8,
     touched: bool,
     data: bool,
     live: bool,
@@ -243,9 +245,13 @@ impl Shard {
         self.tally.packets[direction][point][row.kind as usize] += 1;
         self.tally.checksums[direction][point][row.l4_checksum as usize] += 1;
         self.tally.sizes[direction][point][size_class(row.ip_len)] += 1;
+        self.tally.steps[direction][point][size_step(row.ip_len)] += 1;
         if row.ip_len > ETHERNET_MTU {
             self.tally.superframes[direction][point] += 1;
-            own.state |= state::SUPERFRAME;
+            if !own.has(state::SUPERFRAME) {
+                own.state |= state::SUPERFRAME;
+                self.tally.first_superframe[direction][point].get_or_insert(Stamp { time: row.time, frame: row.frame });
+            }
         }
         if own.packets == 0 {
             facts.first[direction][point] = Stamp { time: row.time, frame: row.frame };
@@ -271,14 +277,19 @@ impl Shard {
             note_gap(facts, direction, point, own, row);
         }
 
-        let wrong =
-            (row.l4_checksum == Checksum::Wrong && row.ip_len <= ETHERNET_MTU) || row.l3_checksum == Checksum::Wrong;
+        let wrong = wrong_layer(row, facts);
         match row.l4_checksum {
-            Checksum::Partial => own.state |= state::PARTIAL,
+            Checksum::Partial => {
+                if !own.has(state::PARTIAL) {
+                    own.state |= state::PARTIAL;
+                    self.tally.first_partial[direction][point]
+                        .get_or_insert(Stamp { time: row.time, frame: row.frame });
+                }
+            }
             Checksum::Right => own.state |= state::RIGHT,
             _ => {}
         }
-        if wrong {
+        if wrong != 0 {
             facts.more_mut(direction, point).wrong += 1;
         }
         match row.kind {
@@ -289,7 +300,7 @@ impl Shard {
                 if row.is(tcp_flags::RST) {
                     note_reset(facts, row, own, reverse, &seen);
                 }
-                if !wrong {
+                if wrong == 0 {
                     let repeated = own.has(state::WINDOW_CLOSED);
                     let over = own.state & (state::FIN | state::RST);
                     seen.class = tcp::observe(row, own, reverse, facts, direction, point);
@@ -327,6 +338,10 @@ impl Shard {
                         dcid.0 = row.seq;
                     }
                 }
+                if let Some(Detail::Dhcp(message)) = detail {
+                    let kind = usize::from(message.message.min(8));
+                    facts.dhcp.get_or_insert_default()[point][kind] += 1;
+                }
             }
             Kind::IcmpError => {
                 if let Some(Detail::IcmpError(error)) = detail {
@@ -355,7 +370,7 @@ impl Shard {
 
     /// Looks for the row's copy; what is not found waits.
     #[inline]
-    fn find(&mut self, row: &Row, seen: &Seen, wrong: bool) {
+    fn find(&mut self, row: &Row, seen: &Seen, wrong: u8) {
         let other = &self.tracks[seen.slot as usize][seen.direction][1 - seen.point];
         let key = content_key(row);
         let data = row.kind == Kind::Tcp && row.len > 0;
@@ -412,7 +427,7 @@ impl Shard {
     }
 
     #[inline(never)]
-    fn find_exact(&mut self, row: &Row, seen: &Seen, key: u64, wrong: bool) {
+    fn find_exact(&mut self, row: &Row, seen: &Seen, key: u64, wrong: u8) {
         let mut best = NONE;
         let mut sure = false;
         let unsure = self.takes_unsure(row, seen);
@@ -431,7 +446,7 @@ impl Shard {
             false
         });
         if best == NONE && row.kind == Kind::Udp {
-            best = self.damaged_copy(row, seen);
+            best = self.damaged_copy(row, seen, key);
         }
         if best == NONE {
             self.wait(row, seen, key, row.seq, row.len, false, wrong);
@@ -442,12 +457,13 @@ impl Shard {
     }
 
     /// A datagram of the same length and IP identification whose bytes changed on the way.
-    fn damaged_copy(&self, row: &Row, seen: &Seen) -> u32 {
+    fn damaged_copy(&self, row: &Row, seen: &Seen, key: u64) -> u32 {
         let mut found = NONE;
         self.walk(seen, |id, node| {
             let same = node.kind == row.kind && node.len == row.len && node.ip_id == row.ip_id && row.ip_id != 0;
             let broken = row.l4_checksum == Checksum::Wrong || node.checksum == Checksum::Wrong;
-            if same && broken && self.near(node, row, seen.point) {
+            // With right checksums at both points the head of the payload must be the same, else it is another datagram.
+            if same && (broken || node.key == key) && self.near(node, row, seen.point) {
                 found = id;
             }
             found != NONE
@@ -457,7 +473,7 @@ impl Shard {
 
     /// Matches payload by range: exactly the same segment, else segments cut from or merged into one another, else any overlap.
     #[inline(never)]
-    fn find_range(&mut self, row: &Row, seen: &Seen, key: u64, wrong: bool) {
+    fn find_range(&mut self, row: &Row, seen: &Seen, key: u64, wrong: u8) {
         let mut exact = NONE;
         let mut apart = i64::MAX;
         self.walk(seen, |id, node| {
@@ -465,7 +481,8 @@ impl Shard {
                 return false;
             }
             // Several only where there is no identification: the nearest in time is the copy.
-            let distance = self.on_a(node.place & 1, node.time).saturating_sub(self.on_a(seen.point as u32, row.time)).abs();
+            let distance =
+                self.on_a(node.place & 1, node.time).saturating_sub(self.on_a(seen.point as u32, row.time)).abs();
             if distance < apart {
                 (exact, apart) = (id, distance);
             }
@@ -518,7 +535,7 @@ impl Shard {
         seen: &Seen,
         pieces: &mut Vec<(u32, u32)>,
         touched: bool,
-        wrong: bool,
+        wrong: u8,
     ) -> bool {
         let node = self.nodes[id as usize];
         let (low, high) = (node.seq, node.seq.wrapping_add(node.len));
@@ -544,7 +561,7 @@ impl Shard {
         }
         *pieces = rest;
         let exact = node.seq == row.seq && node.len == row.len && !node.touched && !touched;
-        self.matched(id, row, seen, exact, false, wrong);
+        self.matched(id, row, seen, exact, false, if touched { 0 } else { wrong });
         if touched {
             // The row had been counted with its first piece.
             let own = &mut self.tracks[seen.slot as usize][seen.direction][seen.point];
@@ -574,7 +591,7 @@ impl Shard {
 
     /// Facts of a match. The node is not unlinked here.
     #[inline]
-    fn matched(&mut self, id: u32, row: &Row, seen: &Seen, exact: bool, sure: bool, wrong: bool) {
+    fn matched(&mut self, id: u32, row: &Row, seen: &Seen, exact: bool, sure: bool, wrong: u8) {
         let node = self.nodes[id as usize];
         let tracks = &mut self.tracks[seen.slot as usize][seen.direction];
         let facts = &mut self.facts[seen.slot as usize];
@@ -620,15 +637,18 @@ impl Shard {
             settle_offender(facts, seen.point, row.frame, Fate::Crossed);
             settle_offender(facts, other_point, node.frame, Fate::Crossed);
         }
+<<<<<<< HEAD
         let idle = if seen.point == 1 { seen.idle } else { node.idle };
         if idle >= SECOND {
             facts.survived[seen.direction] = facts.survived[seen.direction].max(idle);
         }
         let mut damaged = false;
+=======
+        let node_wrong = node.wrong != 0 && !node.touched;
+        let damaged = wrong != 0 || node_wrong;
+>>>>>>> 827d48a (Match ICMP errors across NAT and follow repeated heads)
         if exact {
-            if wrong || (node.checksum == Checksum::Wrong && node.ip_len <= ETHERNET_MTU) {
-                damaged = true;
-            } else if node.sum != row.sum && node.sum != 0 && row.sum != 0 {
+            if !damaged && node.sum != row.sum && node.sum != 0 && row.sum != 0 {
                 let event = event(facts.serial, row, seen, node.frame, u64::from(row.len), 0);
                 self.events.push(EventKind::PayloadDiffers, event);
             }
@@ -639,7 +659,7 @@ impl Shard {
             }
         }
         if damaged {
-            self.wrong_checksum(&node, row, seen, wrong);
+            self.wrong_checksum(&node, row, seen, wrong, node_wrong);
         }
         if entry_class.repeats() {
             self.repeated(&node, row, seen, entry_class, exit_class);
@@ -685,14 +705,14 @@ impl Shard {
     }
 
     #[cold]
-    fn wrong_checksum(&mut self, node: &Node, row: &Row, seen: &Seen, row_wrong: bool) {
+    fn wrong_checksum(&mut self, node: &Node, row: &Row, seen: &Seen, wrong: u8, node_wrong: bool) {
         let serial = self.facts[seen.slot as usize].serial;
-        let node_wrong = node.checksum == Checksum::Wrong;
+        let row_wrong = wrong != 0;
         // `b`: 0 wrong at both points, 1 right at the other, 2 partial at the other.
         let other = |checksum: Checksum| if checksum == Checksum::Partial { 2 } else { 1 };
         if row_wrong {
             let b = if node_wrong { 0 } else { other(node.checksum) };
-            let event = event(serial, row, seen, node.frame, 4, b);
+            let event = event(serial, row, seen, node.frame, u64::from(wrong), b);
             self.events.push(EventKind::WrongChecksum, event);
         }
         if node_wrong {
@@ -707,7 +727,7 @@ impl Shard {
                 direction: seen.direction as u8,
                 protocol: row.protocol,
                 flags: node.flags,
-                a: 4,
+                a: u64::from(node.wrong),
                 b,
             };
             self.events.push(EventKind::WrongChecksum, event);
@@ -716,7 +736,7 @@ impl Shard {
 
     /// Puts a row, or the part `[seq, seq + len)` of it, on the waiting list.
     #[inline]
-    fn wait(&mut self, row: &Row, seen: &Seen, key: u64, seq: u32, len: u32, touched: bool, wrong: bool) {
+    fn wait(&mut self, row: &Row, seen: &Seen, key: u64, seq: u32, len: u32, touched: bool, wrong: u8) {
         let data = row.kind == Kind::Tcp && row.len > 0;
         let node = Node {
             key: if data && touched { u64::MAX } else { key },
@@ -738,7 +758,8 @@ impl Shard {
             class: seen.class,
             flags: row.flags,
             tos: row.tos,
-            checksum: if wrong { Checksum::Wrong } else { row.l4_checksum },
+            checksum: row.l4_checksum,
+            wrong,
             touched,
             data,
             live: true,
@@ -893,6 +914,7 @@ impl Shard {
         extend_run(more, &node, matched_order);
         self.tally.unmatched[direction][point][node.kind as usize] += 1;
         self.tally.unmatched_sizes[direction][point][size_class(node.ip_len)] += 1;
+        self.tally.unmatched_steps[direction][point][size_step(node.ip_len)] += 1;
         self.events.push(
             EventKind::Unmatched,
             Event {
@@ -909,7 +931,7 @@ impl Shard {
                 b: node.bytes_before,
             },
         );
-        if node.checksum == Checksum::Wrong {
+        if node.wrong != 0 && !node.touched {
             self.events.push(
                 EventKind::WrongChecksum,
                 Event {
@@ -922,7 +944,7 @@ impl Shard {
                     direction: direction as u8,
                     protocol: protocol_of(node.kind),
                     flags: node.flags,
-                    a: 4,
+                    a: u64::from(node.wrong),
                     b: 3,
                 },
             );
@@ -969,6 +991,18 @@ fn content_key(row: &Row) -> u64 {
         Kind::IcmpEcho => mix(row.head ^ u64::from(row.seq & 0xffff) << 20, u64::from(row.window) << 8 | 3),
         Kind::Fragment => mix(u64::from(row.ack) << 32 | u64::from(row.seq), 0xa076_1d64_78bd_642f),
         _ => row.head ^ (row.kind as u64) << 56,
+    }
+}
+
+/// The layer whose checksum is wrong: 3 or 4; 0 for none. Superframes have no checksum of their own.
+#[inline]
+fn wrong_layer(row: &Row, facts: &PairFacts) -> u8 {
+    if row.l3_checksum == Checksum::Wrong {
+        3
+    } else if row.l4_checksum == Checksum::Wrong && row.ip_len <= facts.frame_limit() {
+        4
+    } else {
+        0
     }
 }
 
@@ -1215,6 +1249,9 @@ fn note_icmp(
         v6: row.has(bits::V6),
         quoted_len: error.quoted_len,
         larger_after: 0,
+        smaller_after: 0,
+        quoted_seq: error.quoted_seq,
+        first_larger: Stamp::default(),
         last_larger: Stamp::default(),
     });
 }
@@ -1222,15 +1259,28 @@ fn note_icmp(
 /// Counts packets above the announced MTU after an ICMP error announced it.
 #[cold]
 fn note_larger(facts: &mut PairFacts, row: &Row, direction: usize, point: usize) {
+    /// What was under way when the error was sent arrives within a round trip; half a second covers most of them.
+    const UNDER_WAY: i64 = 500 * MILLISECOND;
+    /// The sender forgets what it learned after ten minutes (`mtu_expires`) and may try again.
+    const FORGOTTEN: i64 = 500 * SECOND;
+    let at = Stamp { time: row.time, frame: row.frame };
     for error in &mut facts.icmp {
-        if error.mtu > 0
-            && error.direction as usize != direction
-            && error.point as usize == point
-            && row.ip_len > error.mtu
-            && row.has(bits::DONT_FRAGMENT)
+        let age = row.time.saturating_sub(error.at.time);
+        if error.direction as usize == direction
+            || error.point as usize != point
+            || !(UNDER_WAY..FORGOTTEN).contains(&age)
         {
+            continue;
+        }
+        if row.ip_len <= error.limit() {
+            error.smaller_after += 1;
+        } else if row.ip_len <= error.quoted_len.max(ETHERNET_MTU) && row.has(bits::DONT_FRAGMENT) {
+            // What is larger still is a superframe, whose segments are not known here.
             error.larger_after += 1;
-            error.last_larger = Stamp { time: row.time, frame: row.frame };
+            error.last_larger = at;
+            if error.first_larger.frame == 0 {
+                error.first_larger = at;
+            }
         }
     }
 }
@@ -1238,7 +1288,9 @@ fn note_larger(facts: &mut PairFacts, row: &Row, direction: usize, point: usize)
 /// Keeps the largest segment that was acknowledged: one outstanding segment at a time is followed until its ACK comes.
 #[inline]
 fn note_largest(facts: &mut PairFacts, own: &Track, row: &Row, direction: usize) {
-    if row.ip_len <= facts.largest_acked[direction] || row.ip_len > ETHERNET_MTU {
+    // A superframe leaves in segments of the MSS.
+    let size = row.ip_len.min(facts.frame_limit());
+    if size <= facts.largest_acked[direction] {
         return;
     }
     let end = row.seq.wrapping_add(row.len);
@@ -1249,7 +1301,7 @@ fn note_largest(facts: &mut PairFacts, own: &Track, row: &Row, direction: usize)
             facts.largest_acked[direction] = facts.largest_acked[direction].max(size);
         }
     } else {
-        more.probe = Some((row.ip_len, end));
+        more.probe = Some((size, end));
     }
 }
 
@@ -1267,6 +1319,11 @@ fn note_options(
         if let Some(shift) = options.window_scale {
             own.wscale = shift.min(14);
             own.state |= state::WSCALE;
+        }
+        if let Some(mss) = options.mss {
+            // The MSS leaves out the fixed headers alone (RFC 6691).
+            let size = u32::from(mss) + if row.has(bits::V6) { 60 } else { 40 };
+            facts.segment_limit = if facts.segment_limit == 0 { size } else { facts.segment_limit.min(size) };
         }
         let syn = &mut facts.syn.get_or_insert_default()[direction][point];
         if !syn.seen {
@@ -1287,7 +1344,7 @@ fn note_options(
             options.sack_blocks > 1 && !seq::before(left, options.sack[1].0) && !seq::after(right, options.sack[1].1);
         if (below || inside) && reverse.has(state::SEQ) {
             facts.more_mut(1 - direction, point).spurious += 1;
-            facts.lost_beyond_spurious[1 - direction] += u32::from(point == 1);
+            facts.reported_twice[1 - direction] += u32::from(point == 1);
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Alibis: reasons why a packet may be missing at a point although nothing was lost (faults.md 0.4).
 
 use super::scene::{PairView, Scene};
-use crate::packet::Family;
+use crate::facts::{Event, EventKind, Fate};
+use crate::packet::row::tcp_flags;
+use crate::packet::{Family, Kind};
 use crate::point::{Direction, Point};
 use crate::report::Coverage;
 use std::net::IpAddr;
@@ -54,6 +56,57 @@ fn never_forwarded(ip: IpAddr) -> bool {
         }
         IpAddr::V6(ip) => ip.is_multicast() || ip.is_unicast_link_local() || ip.is_loopback() || ip.is_unspecified(),
     }
+}
+
+/// Whether a capture seems to have been taken without a filter: it holds what no filter for hosts or ports lets through.
+pub fn unfiltered(scene: &Scene, point: Point) -> bool {
+    let kinds = &scene.presence[point.index()].kinds;
+    kinds[Kind::Arp as usize] > 0 || kinds[Kind::Link as usize] > 0
+}
+
+/// Packets of a direction that entered the host and did not leave it: without those that the receiver acknowledged (the
+/// far capture missed them), without the resets and ICMP errors that hosts make themselves, and without those above an
+/// MTU that the sender was told of (path MTU discovery at work).
+pub fn lost(scene: &Scene, pair: &PairView, direction: Direction) -> u64 {
+    let entry = direction.entry();
+    let Some(more) = pair.more(direction, entry) else { return 0 };
+    let resets = pair
+        .facts
+        .resets
+        .iter()
+        .filter(|reset| reset.direction == direction && reset.point == entry && reset.copy.is_none());
+    let errors = pair
+        .facts
+        .icmp
+        .iter()
+        .filter(|error| error.direction == direction && error.point == entry && error.fate != Fate::Crossed);
+    let told = announced_mtu(pair, direction).map_or(0, |mtu| {
+        let events = scene.events(EventKind::Unmatched, entry, direction);
+        events.iter().filter(|event| event.pair == pair.serial && event.other_frame == 0 && event.size > mtu).count()
+            as u64
+    });
+    u64::from(more.unmatched)
+        .saturating_sub(u64::from(more.acked_unmatched))
+        .saturating_sub((resets.count() + errors.count()) as u64)
+        .saturating_sub(told)
+}
+
+/// Whether an unmatched packet is one that [`lost`] counts.
+pub fn is_lost(pair: &PairView, direction: Direction, event: &Event) -> bool {
+    let reset = event.protocol == 6 && event.flags & tcp_flags::RST != 0;
+    let error = pair.facts.icmp.iter().any(|error| error.at.frame == event.frame && error.point as u8 == event.point);
+    let told = announced_mtu(pair, direction).is_some_and(|mtu| event.size > mtu);
+    event.pair == pair.serial && event.other_frame == 0 && !reset && !error && !told
+}
+
+/// The smallest MTU that the sender of a direction was told of at its side, by an ICMP error that went to it.
+pub fn announced_mtu(pair: &PairView, direction: Direction) -> Option<u32> {
+    let told = pair.facts.icmp.iter().filter(|error| {
+        error.direction == direction.reverse()
+            && error.mtu > 0
+            && (error.fate == Fate::Crossed || error.point == direction.entry())
+    });
+    told.map(|error| error.mtu).min()
 }
 
 /// Share of packets that a point's capture missed: packets that must have passed it and are not there (rules R1 and R2),

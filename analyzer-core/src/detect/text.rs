@@ -65,6 +65,19 @@ pub fn clock_time(time: Time) -> String {
     time.to_string().get(11..23).unwrap_or_default().to_owned()
 }
 
+/// A capture point in a sentence.
+pub const fn letter(point: Point) -> &'static str {
+    match point {
+        Point::A => "A",
+        Point::B => "B",
+    }
+}
+
+/// A count and its noun with the plural's own form: `1 reply`, `2 replies`.
+pub fn plural(n: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(n), if n == 1 { one } else { many })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,4 +14,4 @@ pub use pair::{
     Fate, Head, IcmpSeen, MAX_ICMP, MAX_RESETS, NO_NODE, PairFacts, Reset, Run, Stamp, SynOptions, Track, TrackMore,
     Turn, pair_flags, state,
 };
-pub use tally::{DelayHistogram, Delays, SIZE_CLASSES, Tally, size_class};
+pub use tally::{DelayHistogram, Delays, SIZE_CLASSES, STEPS_OF_SIZE, Tally, size_class, size_step};

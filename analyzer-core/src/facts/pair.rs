@@ -202,15 +202,34 @@ pub struct TrackMore {
     pub gaps: Vec<(Stamp, Stamp)>,
 }
 
+impl TrackMore {
+    /// A repeated head was acknowledged: `largest` is the largest packet known to have passed.
+    #[cold]
+    pub fn settle_head(&mut self, largest: &mut u32) {
+        let head = std::mem::take(&mut self.head);
+        if head.shrunk {
+            return;
+        }
+        *largest = (*largest).max(head.size);
+        if self.worst_head.seq == head.seq && self.worst_head.first == head.first {
+            self.worst_head.passed = true;
+        }
+    }
+}
+
 /// A range that its sender repeats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     /// Its first sequence number.
     pub seq: u32,
-    /// Times it was repeated.
+    /// Times it was repeated without becoming smaller.
     pub times: u32,
-    /// Length of the IP packet.
+    /// Length of the IP packet on the wire.
     pub size: u32,
+    /// Whether the sender went on with smaller packets: it has learned, or guessed, that the size was the trouble.
+    pub shrunk: bool,
+    /// Whether it was acknowledged in its full size.
+    pub passed: bool,
     /// First repetition.
     pub first: Stamp,
     /// Last repetition.
@@ -373,10 +392,29 @@ pub struct IcmpSeen {
     pub v6: bool,
     /// Length of the packet that it quotes.
     pub quoted_len: u32,
-    /// Packets of the quoted direction larger than the MTU that came after it, at this point.
+    /// TCP sequence number of that packet.
+    pub quoted_seq: u32,
+    /// Packets of the quoted direction larger than the MTU that came well after it, at this point: none of those that were
+    /// under way when it was sent.
     pub larger_after: u32,
-    /// Last of those.
+    /// Packets of the quoted direction within the MTU that came well after it.
+    pub smaller_after: u32,
+    /// First of the larger ones.
+    pub first_larger: Stamp,
+    /// Last of them.
     pub last_larger: Stamp,
+}
+
+impl IcmpSeen {
+    /// Whether it says that a packet was too big for the next link (RFC 792 and 1191, RFC 4443).
+    pub const fn too_big(&self) -> bool {
+        matches!((self.v6, self.kind), (false, (3, 4)) | (true, (2, _)))
+    }
+
+    /// The largest packet that passes, as far as it tells: routers older than RFC 1191 name no MTU.
+    pub const fn limit(&self) -> u32 {
+        if self.mtu != 0 { self.mtu } else { self.quoted_len.saturating_sub(1) }
+    }
 }
 
 /// Bits of [`PairFacts::flags`].
@@ -426,10 +464,16 @@ pub struct PairFacts {
     pub lost_between_bytes: [u64; 2],
     /// Retransmissions by direction: original crossed both points.
     pub lost_beyond: [u32; 2],
-    /// Of those, spurious.
+    /// Of those, spurious: the bytes had been acknowledged.
     pub lost_beyond_spurious: [u32; 2],
+    /// Reports of the receiver that bytes came twice (D-SACK, RFC 2883), by the direction of the data.
+    pub reported_twice: [u32; 2],
     /// Largest IP packet of a direction that was acknowledged (TCP).
     pub largest_acked: [u32; 2],
+    /// Largest IP packet on the wire by the MSS of both SYNs; 0 while none was seen. Larger frames are superframes.
+    pub segment_limit: u32,
+    /// DHCP messages by point and type.
+    pub dhcp: Option<Box<[[u32; 9]; 2]>>,
     /// QUIC destination connection id bytes by direction: first four, and packets that differed.
     pub dcid: [(u32, u32); 2],
     /// UDP, by direction and point: the first datagram of the current turn (see [`Track::next`]).
@@ -460,10 +504,18 @@ impl PairFacts {
         self.lost_between_bytes.reverse();
         self.lost_beyond.reverse();
         self.lost_beyond_spurious.reverse();
+        self.reported_twice.reverse();
         self.largest_acked.reverse();
         self.dcid.reverse();
         self.turn.reverse();
         self.survived.reverse();
+    }
+
+    /// Above this length a frame is a superframe: the MTU that the SYNs imply, an Ethernet MTU before one is known.
+    #[inline]
+    pub const fn frame_limit(&self) -> u32 {
+        const ETHERNET_MTU: u32 = 1500;
+        if self.segment_limit == 0 { ETHERNET_MTU } else { self.segment_limit }
     }
 
     /// The rare facts of a direction at a point, made on first use.

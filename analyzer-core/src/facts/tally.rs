@@ -1,5 +1,6 @@
 //! Counters and histograms of one shard; they add up.
 
+use super::pair::Stamp;
 use crate::packet::{Checksum, Kind};
 use crate::point::{Direction, Point};
 
@@ -16,6 +17,16 @@ pub const fn size_class(ip_len: u32) -> usize {
         + (ip_len > SIZE_CLASSES[3]) as usize
 }
 
+/// Steps of 64 bytes up to an Ethernet MTU, and one for what is larger.
+pub const STEPS_OF_SIZE: usize = 25;
+
+/// The 64-byte step of an IP packet's size: step `n` holds sizes above `64 * (n - 1)` up to `64 * n`.
+#[inline]
+pub const fn size_step(ip_len: u32) -> usize {
+    let step = ip_len.div_ceil(64) as usize;
+    if step < STEPS_OF_SIZE { step } else { STEPS_OF_SIZE - 1 }
+}
+
 /// Number of [`Kind`]s.
 const KINDS: usize = Kind::Link as usize + 1;
 
@@ -28,10 +39,18 @@ pub struct Tally {
     pub checksums: [[[u64; 5]; 2]; 2],
     /// Frames larger than an Ethernet MTU by direction and point.
     pub superframes: [[u64; 2]; 2],
+    /// First of them.
+    pub first_superframe: [[Option<Stamp>; 2]; 2],
+    /// First packet with a partial checksum by direction and point.
+    pub first_partial: [[Option<Stamp>; 2]; 2],
     /// Packets by direction, point and size class.
     pub sizes: [[[u64; 5]; 2]; 2],
     /// Packets found at this point only, by direction, point and size class.
     pub unmatched_sizes: [[[u64; 5]; 2]; 2],
+    /// Packets by direction, point and 64-byte step of size: finer, for the size at which loss begins.
+    pub steps: [[[u64; STEPS_OF_SIZE]; 2]; 2],
+    /// As `steps`, of packets found at this point only.
+    pub unmatched_steps: [[[u64; STEPS_OF_SIZE]; 2]; 2],
     /// Packets found at this point only, by direction, point and kind.
     pub unmatched: [[[u64; KINDS]; 2]; 2],
     /// Packets of the point found at the other, whole or in parts.
@@ -49,7 +68,11 @@ impl Tally {
                 add(&mut self.checksums[direction][point], &other.checksums[direction][point]);
                 add(&mut self.sizes[direction][point], &other.sizes[direction][point]);
                 add(&mut self.unmatched_sizes[direction][point], &other.unmatched_sizes[direction][point]);
+                add(&mut self.steps[direction][point], &other.steps[direction][point]);
+                add(&mut self.unmatched_steps[direction][point], &other.unmatched_steps[direction][point]);
                 add(&mut self.unmatched[direction][point], &other.unmatched[direction][point]);
+                earlier(&mut self.first_superframe[direction][point], other.first_superframe[direction][point]);
+                earlier(&mut self.first_partial[direction][point], other.first_partial[direction][point]);
                 self.superframes[direction][point] += other.superframes[direction][point];
             }
             self.delays[direction].merge(&other.delays[direction]);
@@ -71,6 +94,10 @@ impl Tally {
     pub fn checksums(&self, direction: Direction, point: Point, class: Checksum) -> u64 {
         self.checksums[direction.index()][point.index()][class as usize]
     }
+}
+
+fn earlier(first: &mut Option<Stamp>, other: Option<Stamp>) {
+    *first = first.iter().copied().chain(other).min();
 }
 
 fn add<const N: usize>(sum: &mut [u64; N], more: &[u64; N]) {

@@ -3,7 +3,7 @@
 //! Nothing here knows the other point. Segments whose checksum is wrong must not come here: their receiver drops them.
 
 use super::ranges::Holes;
-use crate::facts::{Head, PairFacts, Stamp, Track, state};
+use crate::facts::{Head, PairFacts, Stamp, Track, TrackMore, state};
 use crate::packet::row::{Row, tcp_flags};
 use crate::seq;
 
@@ -158,6 +158,7 @@ fn out_of_line(
     if beyond {
         own.next = end;
     }
+    let limit = facts.frame_limit();
     let more = facts.more_mut(direction, point);
     if filled > 0 {
         more.late += 1;
@@ -180,23 +181,38 @@ fn out_of_line(
         more.fast += 1;
         more.duplicate_acks = 0;
     }
-    let at = Stamp { time: row.time, frame: row.frame };
-    if more.head.times > 0 && more.head.seq == row.seq {
-        more.head.times += 1;
-        more.head.last = at;
-    } else {
-        more.head = Head { seq: row.seq, times: 1, size: row.ip_len, first: at, last: at };
-    }
-    if more.head.times > more.worst_head.times
-        || (more.head.times == more.worst_head.times && more.head.size > more.worst_head.size)
-    {
-        more.worst_head = more.head;
+    if row.len > 0 {
+        repeat_head(more, row, row.ip_len.min(limit));
     }
     if own.has(state::ACK) && !seq::after(end, own.acked) {
         more.spurious += 1;
         return Class::Spurious;
     }
     Class::Retransmission
+}
+
+/// Follows what the sender repeats. `size` is the packet's length on the wire.
+fn repeat_head(more: &mut TrackMore, row: &Row, size: u32) {
+    let at = Stamp { time: row.time, frame: row.frame };
+    if more.head.times == 0 || more.head.seq != row.seq {
+        more.head = Head { seq: row.seq, times: 1, size, first: at, last: at, ..Head::default() };
+    } else if size < more.head.size {
+        more.head.shrunk = true;
+    } else {
+        more.head.times += 1;
+        more.head.last = at;
+    }
+    // An acknowledgment of what was sent twice does not say which copy passed (Karn's rule).
+    if more.probe.is_some_and(|(_, edge)| seq::after(edge, row.seq)) {
+        more.probe = None;
+    }
+    let (head, worst) = (more.head, &mut more.worst_head);
+    let continues = worst.seq == head.seq && worst.first == head.first;
+    let outranks = (head.times, head.size) > (worst.times, worst.size);
+    let heavier = head.times > 1 && worst.passed;
+    if continues || outranks && (!worst.passed || head.times > 1) || heavier {
+        *worst = head;
+    }
 }
 
 /// Moves the other direction's acknowledged edge.
@@ -214,6 +230,9 @@ fn acknowledge(row: &Row, own: &Track, reverse: &mut Track, facts: &mut PairFact
         }
         if let Some(more) = facts.more[1 - direction][point].as_deref_mut() {
             more.duplicate_acks = 0;
+            if more.head.times > 0 && seq::after(row.ack, more.head.seq) {
+                more.settle_head(&mut facts.largest_acked[1 - direction]);
+            }
         }
     } else if advance == 0
         && row.len == 0

@@ -2,6 +2,7 @@
 
 mod nat_rebinding;
 mod one_sided_retransmission;
+mod pmtu_black_hole;
 mod synchronous_stall;
 mod tcp_reset;
 mod transit_loss;
@@ -14,6 +15,7 @@ pub const SPECS: &[Spec] = &[
     tcp_reset::SPEC,
     udp_stall::SPEC,
     nat_rebinding::SPEC,
+    pmtu_black_hole::SPEC,
     one_sided_retransmission::SPEC,
     transit_loss::SPEC,
     synchronous_stall::SPEC,

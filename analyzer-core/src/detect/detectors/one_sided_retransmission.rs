@@ -6,6 +6,7 @@
 //! - a segment at the point that the direction passes first repeats bytes already seen there (a new IP identification,
 //!   so it is no duplicate);
 //! - its copy at the other point brings bytes that were new there: the first copy never passed it;
+//! - as many packets of the flow are missing there in the end (a first copy that comes late was overtaken, not lost);
 //! - at least `one-sided-retransmission.ranges` such segments in that direction make it an error; fewer are a warning
 //!   when they are a pair or more, and context when it is a single one.
 //!
@@ -58,12 +59,16 @@ fn observe(scene: &Scene) -> Vec<Claim> {
         } else {
             Severity::Info
         };
-        for pair in scene.pairs.iter().filter(|pair| pair.facts.lost_between[direction.index()] > 0) {
-            let lost = pair.facts.lost_between[direction.index()];
+        for pair in &scene.pairs {
+            // A first copy that came late was overtaken, not lost: then nothing is missing in the end.
+            let lost = u64::from(pair.facts.lost_between[direction.index()]).min(alibi::lost(scene, pair, direction));
+            if lost == 0 {
+                continue;
+            }
             let mut claim = Claim::new(SPEC.id, pair.serial, Where::Between, direction);
             claim.severity = severity;
             claim.protocol = pair.protocol_name();
-            claim.packets = u64::from(lost);
+            claim.packets = lost;
             for event in events.iter().filter(|event| event.pair == pair.serial) {
                 claim.cite(
                     scene,

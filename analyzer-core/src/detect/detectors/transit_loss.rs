@@ -33,7 +33,7 @@
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{count, counted, duration, percent};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold, alibi};
-use crate::facts::{Event, EventKind, SIZE_CLASSES};
+use crate::facts::{Event, EventKind, SIZE_CLASSES, STEPS_OF_SIZE};
 use crate::packet::Kind;
 use crate::point::{Direction, Point};
 use crate::report::{Directions, Finding, Fix, Severity, Where};
@@ -96,14 +96,11 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
         if pair.both() {
             offered_in_all += offered;
         }
-        let lost = lost(pair, direction);
+        let lost = alibi::lost(scene, pair, direction);
         if lost == 0 {
             continue;
         }
-        let own: Vec<&Event> = events
-            .iter()
-            .filter(|event| event.pair == pair.serial && event.other_frame == 0 && !ours(pair, event))
-            .collect();
+        let own: Vec<&Event> = events.iter().filter(|event| alibi::is_lost(pair, direction, event)).collect();
         let in_hole =
             own.iter().filter(|event| hole.iter().any(|&(from, to)| event.time >= from && event.time <= to)).count();
         let mut claim = Claim::new(SPEC.id, pair.serial, Where::Between, direction);
@@ -168,44 +165,19 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
     claims
 }
 
-/// A one-sided flow whose like crosses: other flows of the same kind to the same outer endpoint were found at both points,
-/// so neither a filter nor a local destination explains its absence.
+/// A one-sided flow whose like crosses: other flows to the same outer address were found at both points, it got no
+/// answer, and no filter of the far capture explains its absence there.
 fn unanswered_twin(scene: &Scene, pair: &PairView, direction: Direction) -> bool {
-    if pair.key(direction.entry()).is_none() || alibi::local(scene, pair) {
+    let (entry, exit) = (direction.entry(), direction.exit());
+    if pair.key(entry).is_none() || alibi::local(scene, pair) || pair.track(direction.reverse(), entry).packets > 0 {
         return false;
     }
+    let visible = alibi::filter_allows(scene, pair, exit) || alibi::unfiltered(scene, exit);
     let (_, outside) = pair.inner_ends();
-    scene.pairs.iter().any(|twin| {
-        twin.both()
-            && twin.protocol() == pair.protocol()
-            && twin.inner_ends().1.address == outside.address
-            && (pair.is_tcp() || !pair.is_udp() || twin.inner_ends().1.port == outside.port)
-    })
-}
-
-/// Packets of a direction that entered and did not leave: without those that the receiver acknowledged, and without the
-/// resets and ICMP errors that hosts make themselves.
-fn lost(pair: &PairView, direction: Direction) -> u64 {
-    let Some(more) = pair.more(direction, direction.entry()) else { return 0 };
-    let made_here = pair
-        .facts
-        .resets
-        .iter()
-        .filter(|reset| reset.direction == direction && reset.point == direction.entry() && reset.copy.is_none())
-        .count()
-        + pair
-            .facts
-            .icmp
-            .iter()
-            .filter(|error| error.direction == direction && error.point == direction.entry())
-            .count();
-    u64::from(more.unmatched).saturating_sub(u64::from(more.acked_unmatched)).saturating_sub(made_here as u64)
-}
-
-/// Whether an event is a reset or an ICMP error, which [`lost`] does not count.
-fn ours(pair: &PairView, event: &Event) -> bool {
-    (event.protocol == 6 && event.flags & 4 != 0)
-        || pair.facts.icmp.iter().any(|error| error.at.frame == event.frame && error.point as u8 == event.point)
+    visible
+        && scene.pairs.iter().any(|twin| {
+            twin.both() && twin.protocol() == pair.protocol() && twin.inner_ends().1.address == outside.address
+        })
 }
 
 /// Times, in the entry point's clock, at which the far capture demonstrably missed packets: 50 ms around each.
@@ -369,9 +341,9 @@ fn shape(scene: &Scene, direction: Direction, claims: &[Claim], lost: u64) -> Op
     let own: Vec<Event> = losses.iter().filter(|event| event.pair == busiest).copied().collect();
     let ratio = lost as f64 / offered.max(1) as f64;
     periodic(&losses)
-        .or_else(|| size_step(scene, direction, &flows))
+        .or_else(|| abrupt(scene, direction))
         .or_else(|| token_bucket(scene, direction, &own, ratio))
-        .or_else(|| size_soft(scene, direction, &flows))
+        .or_else(|| gradual(scene, direction))
         .or_else(|| bursty(&own, ratio))
         .or_else(|| Some(Shape::new("random", "The losses are spread at random.")))
 }
@@ -406,54 +378,44 @@ fn periodic(losses: &[Event]) -> Option<Shape> {
     })
 }
 
-/// Losses and packets of the flows' direction by size: (size, lost).
-fn sizes(scene: &Scene, direction: Direction) -> ([u64; 5], [u64; 5]) {
+/// Offered and lost packets of a direction up to a size and above it: `(below, below lost, above, above lost)`.
+fn split(scene: &Scene, direction: Direction, cut: usize) -> [u64; 4] {
     let (entry, index) = (direction.entry().index(), direction.index());
-    (scene.tally.sizes[index][entry], scene.tally.unmatched_sizes[index][entry])
+    let (offered, lost) = (&scene.tally.steps[index][entry], &scene.tally.unmatched_steps[index][entry]);
+    let sum = |table: &[u64]| table.iter().sum::<u64>();
+    [sum(&offered[..cut]), sum(&lost[..cut]), sum(&offered[cut..]), sum(&lost[cut..])]
 }
 
-/// All of one size class and above is lost, nothing below.
-fn size_step(scene: &Scene, direction: Direction, _flows: &[u32]) -> Option<Shape> {
-    let (offered, lost) = sizes(scene, direction);
-    for cut in 1..5 {
-        let sum = |range: std::ops::Range<usize>, table: &[u64; 5]| table[range].iter().sum::<u64>();
-        let (below, above) = (sum(0..cut, &offered), sum(cut..5, &offered));
-        let (below_lost, above_lost) = (sum(0..cut, &lost), sum(cut..5, &lost));
-        if below >= 10 && above >= 10 && above_lost * 10 >= above * 9 && below_lost * 50 <= below {
-            return Some(Shape::new(
-                "size-dependent",
-                format!("Packets above {} bytes die, smaller ones pass.", SIZE_CLASSES[cut - 1]),
-            ));
-        }
-    }
-    None
+/// All above a size is lost, nothing below.
+fn abrupt(scene: &Scene, direction: Direction) -> Option<Shape> {
+    (2..STEPS_OF_SIZE).find_map(|cut| {
+        let [below, below_lost, above, above_lost] = split(scene, direction, cut);
+        let step = below >= 10 && above >= 10 && above_lost * 10 >= above * 9 && below_lost * 50 <= below;
+        step.then(|| {
+            Shape::new("size-dependent", format!("Packets above {} bytes die, smaller ones pass.", (cut - 1) * 64))
+        })
+    })
 }
 
 /// Larger packets are lost several times as often.
-fn size_soft(scene: &Scene, direction: Direction, _flows: &[u32]) -> Option<Shape> {
-    let (offered, lost) = sizes(scene, direction);
-    for cut in 1..5 {
-        let sum = |range: std::ops::Range<usize>, table: &[u64; 5]| table[range].iter().sum::<u64>();
-        let (below, above) = (sum(0..cut, &offered), sum(cut..5, &offered));
-        let (below_lost, above_lost) = (sum(0..cut, &lost), sum(cut..5, &lost));
+fn gradual(scene: &Scene, direction: Direction) -> Option<Shape> {
+    (2..STEPS_OF_SIZE).find_map(|cut| {
+        let [below, below_lost, above, above_lost] = split(scene, direction, cut);
         if below < 30 || above < 30 || above_lost < 10 {
-            continue;
+            return None;
         }
         let (low, high) = (below_lost as f64 / below as f64, above_lost as f64 / above as f64);
         let noise = (high * (1.0 - high) / above as f64 + low.max(0.01) / below as f64).sqrt();
-        if high > 3.0 * low && high - low > 4.0 * noise {
-            return Some(Shape::new(
-                "size-dependent",
-                format!(
-                    "Of packets above {} bytes {:.0} % are lost, of smaller ones {:.1} %.",
-                    SIZE_CLASSES[cut - 1],
-                    high * 100.0,
-                    low * 100.0
-                ),
-            ));
-        }
-    }
-    None
+        (high > 3.0 * low && high - low > 4.0 * noise).then(|| {
+            let words = format!(
+                "Of packets above {} bytes {:.0} % are lost, of smaller ones {:.1} %.",
+                (cut - 1) * 64,
+                high * 100.0,
+                low * 100.0
+            );
+            Shape::new("size-dependent", words)
+        })
+    })
 }
 
 /// A token bucket or a full queue: at every loss it was empty (or full), so what had been accepted until then lies on a
