@@ -637,16 +637,12 @@ impl Shard {
             settle_offender(facts, seen.point, row.frame, Fate::Crossed);
             settle_offender(facts, other_point, node.frame, Fate::Crossed);
         }
-<<<<<<< HEAD
         let idle = if seen.point == 1 { seen.idle } else { node.idle };
         if idle >= SECOND {
             facts.survived[seen.direction] = facts.survived[seen.direction].max(idle);
         }
-        let mut damaged = false;
-=======
         let node_wrong = node.wrong != 0 && !node.touched;
         let damaged = wrong != 0 || node_wrong;
->>>>>>> 827d48a (Match ICMP errors across NAT and follow repeated heads)
         if exact {
             if !damaged && node.sum != row.sum && node.sum != 0 && row.sum != 0 {
                 let event = event(facts.serial, row, seen, node.frame, u64::from(row.len), 0);
