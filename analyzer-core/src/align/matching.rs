@@ -325,7 +325,7 @@ impl Shard {
             Kind::Udp => {
                 if own.packets == 0 || reverse.last_time > own.last_time {
                     own.next = own.packets;
-                    facts.turn[direction][point] = Stamp { time: row.time, frame: row.frame };
+                    facts.talking_since[direction][point] = Stamp { time: row.time, frame: row.frame };
                 }
                 if row.has(bits::QUIC_LONG) {
                     facts.flags |= pair_flags::QUIC_LONG;

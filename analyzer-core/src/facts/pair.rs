@@ -477,7 +477,7 @@ pub struct PairFacts {
     /// QUIC destination connection id bytes by direction: first four, and packets that differed.
     pub dcid: [(u32, u32); 2],
     /// UDP, by direction and point: the first datagram of the current turn (see [`Track::next`]).
-    pub turn: [[Stamp; 2]; 2],
+    pub talking_since: [[Stamp; 2]; 2],
     /// Longest silence of both directions at B, of a second or more, that ended with a packet of this direction that
     /// crossed: what a NAT entry is known to live through.
     pub survived: [i64; 2],
@@ -507,7 +507,7 @@ impl PairFacts {
         self.reported_twice.reverse();
         self.largest_acked.reverse();
         self.dcid.reverse();
-        self.turn.reverse();
+        self.talking_since.reverse();
         self.survived.reverse();
     }
 

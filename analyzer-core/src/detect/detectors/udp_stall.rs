@@ -311,7 +311,7 @@ fn end_silent(scene: &Scene, pair: &PairView, speaking: Direction) -> Option<Cla
     if ended || answers.packets == 0 || speaker.last_time <= answers.last_time {
         return None;
     }
-    let turn = pair.facts.turn[speaking.index()][near.index()];
+    let turn = pair.facts.talking_since[speaking.index()][near.index()];
     let unanswered = speaker.packets.saturating_sub(speaker.next);
     let lasted = speaker.last_time - turn.time;
     let silence = speaker.last_time - answers.last_time;
