@@ -625,12 +625,13 @@ fn offer_keys(row: &Row, source: Endpoint, destination: Endpoint, keys: &mut [u6
     };
     let ports = u64::from(source.port) << 16 | u64::from(destination.port);
     match row.kind {
-        // Unique by itself, and told apart by its direction through seq and ack.
-        Kind::Tcp => {
-            keys[0] = content;
-            1
+        // Unique by itself, and told apart by its direction through seq and ack; with both ends for made-up traffic whose
+        // connections share their numbers. An ICMP error quotes what is unique.
+        Kind::Tcp | Kind::IcmpError => {
+            keys[0] = mix(content ^ end(source, 1), end(destination, 2));
+            keys[1] = content;
+            2
         }
-        Kind::IcmpError | Kind::Fragment => 0,
         Kind::Arp | Kind::Link => {
             keys[0] = mix(content ^ end(source, 1), end(destination, 2));
             1
