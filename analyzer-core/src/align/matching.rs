@@ -904,6 +904,8 @@ impl Shard {
         let serial = facts.serial;
         let more = facts.more_mut(direction, point);
         more.unmatched += 1;
+        let made = node.kind == Kind::IcmpError || (node.kind == Kind::Tcp && node.flags & tcp_flags::RST != 0);
+        more.made += u32::from(made);
         if missed_there {
             more.acked_unmatched += 1;
         }

@@ -20,6 +20,8 @@ pub struct PairedFlow {
     pub ttl_delta: Option<i32>,
     /// Packets matched.
     pub matched: u64,
+    /// Whether it has packets in both directions.
+    pub answered: bool,
 }
 
 /// The inside and the outside endpoint of a key.
@@ -29,7 +31,9 @@ pub fn ends(key: &FlowKey, inside_is_high: bool) -> (Endpoint, Endpoint) {
 
 /// Judges the relation of the points.
 pub fn judge(flows: &[PairedFlow], any_at_both: bool, same_times: bool) -> Topology {
-    let ip = || flows.iter().filter(|flow| flow.key_a.family != Family::Link);
+    // What was never answered may be the very packets that were not translated: it has no vote if others have.
+    let answered = flows.iter().any(|flow| flow.key_a.family != Family::Link && flow.answered);
+    let ip = || flows.iter().filter(|flow| flow.key_a.family != Family::Link && (flow.answered || !answered));
     let mut votes: BTreeMap<&str, u64> = BTreeMap::new();
     let mut outside: BTreeMap<IpAddr, u64> = BTreeMap::new();
     let mut deltas: BTreeMap<i32, u64> = BTreeMap::new();

@@ -136,9 +136,7 @@ pub fn missed(scene: &Scene, point: Point) -> u64 {
         .filter(|pair| pair.both())
         .filter_map(|pair| {
             let more = pair.more(direction, exit)?;
-            let made_by_host =
-                pair.facts.resets.iter().filter(|reset| reset.direction == direction && reset.point == exit);
-            Some(u64::from(more.unmatched).saturating_sub(made_by_host.count() as u64))
+            Some(u64::from(more.unmatched.saturating_sub(more.made)))
         })
         .sum::<u64>()
         + scene

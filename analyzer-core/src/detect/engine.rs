@@ -14,8 +14,11 @@ const EXPLAINED_BY: &[(&str, &[&str])] = &[
     ("transit-loss", LOSS_CAUSES),
     ("one-sided-retransmission", LOSS_CAUSES),
     ("retransmission", LOSS_CAUSES),
-    ("connection-unanswered", &["connection-not-forwarded", "bad-checksum", "synchronous-drop", "arp-unanswered"]),
-    ("nat-bypass", &["tcp-reset", "synchronous-drop", "udp-stall"]),
+    (
+        "connection-unanswered",
+        &["connection-not-forwarded", "nat-bypass", "bad-checksum", "synchronous-drop", "arp-unanswered"],
+    ),
+    ("nat-bypass", &["tcp-reset", "synchronous-drop", "udp-stall", "bad-checksum"]),
     ("nat-rebinding", &["synchronous-drop"]),
     ("pmtu-black-hole", &["synchronous-drop", "synchronous-stall", "tcp-reset", "bad-checksum"]),
     ("udp-stall", &["synchronous-stall", "pmtu-black-hole"]),

@@ -16,6 +16,7 @@ mod engine;
 pub mod filter;
 mod scene;
 pub mod spec;
+pub mod stops;
 pub mod text;
 
 pub use claim::{Claim, Reasons};

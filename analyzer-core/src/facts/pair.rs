@@ -164,6 +164,8 @@ pub struct TrackMore {
     pub unmatched: u32,
     /// Packets seen at this point only, outside the time that both captures cover.
     pub edge: u32,
+    /// Of the unmatched, resets and ICMP errors: hosts on the way make them.
+    pub made: u32,
     /// Of these, the ones that the receiver acknowledged: the other capture missed them.
     pub acked_unmatched: u32,
     /// The current run of packets seen at this point only (it is over when a later packet matched).
@@ -273,6 +275,8 @@ pub struct Turn {
     pub bytes: u32,
     /// Pauses in it of at least 5 ms.
     pub pauses: u16,
+    /// Turns of the conversation before it.
+    pub earlier: u16,
     /// 1 for outbound, 2 for inbound, 0 while there was none.
     pub side: u8,
 }
@@ -286,7 +290,8 @@ impl Turn {
     pub fn observe(&mut self, direction: usize, time: i64, bytes: u32) {
         let side = direction as u8 + 1;
         if self.side != side {
-            *self = Self { start: time, last: time, bytes, pauses: 0, side };
+            let earlier = self.earlier.saturating_add(u16::from(self.side != 0));
+            *self = Self { start: time, last: time, bytes, pauses: 0, earlier, side };
             return;
         }
         self.bytes = self.bytes.saturating_add(bytes);

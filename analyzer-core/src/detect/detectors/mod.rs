@@ -1,8 +1,12 @@
 //! The detectors, one file a fault.
 
+mod connection_not_forwarded;
+mod connection_unanswered;
+mod nat_bypass;
 mod nat_rebinding;
 mod one_sided_retransmission;
 mod pmtu_black_hole;
+mod synchronous_drop;
 mod synchronous_stall;
 mod tcp_reset;
 mod transit_loss;
@@ -13,6 +17,10 @@ use super::spec::Spec;
 /// All detectors, in the order of the contract.
 pub const SPECS: &[Spec] = &[
     tcp_reset::SPEC,
+    nat_bypass::SPEC,
+    synchronous_drop::SPEC,
+    connection_not_forwarded::SPEC,
+    connection_unanswered::SPEC,
     udp_stall::SPEC,
     nat_rebinding::SPEC,
     pmtu_black_hole::SPEC,

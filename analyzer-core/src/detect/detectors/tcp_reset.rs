@@ -9,7 +9,8 @@
 //! - the connection was established: both sides had acknowledged something, and neither had closed with FIN;
 //! - it is the first such reset of the connection;
 //! - it does not end a finished exchange: a reset by one of the ends counts when it has no socket any more, when it left
-//!   a request unanswered, or when it breaks off a transfer (`tcp-reset.transfer-bytes` one way, in
+//!   a request unanswered, when the end that was called breaks off a conversation of `tcp-reset.turns` or more, or when it
+//!   breaks off a transfer (`tcp-reset.transfer-bytes` one way, in
 //!   `tcp-reset.transfer-pauses` pieces or more, or with bytes under way).
 //!
 //! Who sent it:
@@ -91,6 +92,12 @@ pub(super) const SPEC: Spec = Spec {
             unit: "pauses of 5 ms or more within them",
             default: 8.0,
             source: "slow start sends 400 kB in six round trips: fewer pauses may be those",
+        },
+        Threshold {
+            name: "tcp-reset.turns",
+            unit: "turns of a conversation",
+            default: 5.0,
+            source: "three questions and their answers: a kept connection, not a single errand",
         },
         Threshold {
             name: "tcp-reset.ttl",
@@ -204,6 +211,8 @@ fn moved_away(scene: &Scene, pair: &PairView, reset: &Reset) -> bool {
 fn unfinished(scene: &Scene, pair: &PairView, reset: &Reset) -> Option<String> {
     /// More than one segment under way is more than a late answer.
     const UNDER_WAY: i32 = 2 * 1460;
+    /// A server that closes by reset does so right after its answer.
+    const AFTER_THE_ANSWER: i64 = 50 * MILLISECOND;
     if bare(reset) && reset.usual_ttl != 0 {
         return Some("it answers a segment of a connection that it no longer knows".into());
     }
@@ -228,6 +237,16 @@ fn unfinished(scene: &Scene, pair: &PairView, reset: &Reset) -> Option<String> {
         return Some(format!(
             "{} of its sender's own were not acknowledged yet",
             counted(u64::from(reset.own_outstanding), "byte")
+        ));
+    }
+    let by_responder = opener(pair) == Some(reset.direction.reverse());
+    let later = reset.at.time.saturating_sub(turn.last);
+    let conversation = f64::from(turn.earlier) >= SPEC.value(scene, "tcp-reset.turns");
+    if by_responder && conversation && reset.point == Point::B && later >= AFTER_THE_ANSWER {
+        return Some(format!(
+            "it breaks off a conversation of {} turns, {} after the last of them, from the end that did not open it",
+            turn.earlier + 1,
+            duration(later)
         ));
     }
     let asked = turn.direction() == Some(reset.direction.reverse());

@@ -1,0 +1,166 @@
+//! When flows stopped crossing for good: what `synchronous-drop` finds, and what keeps the host's silence from being taken
+//! for a fault of new connections alone.
+
+use super::scene::{PairView, Scene};
+use crate::facts::{Fate, Stamp, TrackMore, state};
+use crate::packet::Family;
+use crate::point::{Direction, Point};
+use crate::time::{SECOND, Time};
+
+/// Fewest matched packets of a flow before its silence means anything.
+const ALIVE: u32 = 4;
+/// Time that a capture must go on after a single packet that did not cross.
+const AFTERMATH: i64 = SECOND;
+
+/// Where a flow's packets end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum End {
+    /// They enter the host and do not leave it.
+    Host,
+    /// They enter the host, and the host answers them with a reset.
+    Reset,
+    /// They leave the host outwards and nothing comes back.
+    Outside,
+}
+
+/// A flow that stopped for good.
+#[derive(Clone, Copy, Debug)]
+pub struct Stop {
+    /// Serial number of the flow.
+    pub serial: u32,
+    /// Where its packets end.
+    pub end: End,
+    /// Which of its packets.
+    pub direction: Direction,
+    /// The last moment when it was known to cross, on A's clock.
+    pub before: Time,
+    /// The first packet that did not cross (or had no answer), on A's clock.
+    pub at: Time,
+    /// That packet at the point that it passes first, in its clock.
+    pub first: Stamp,
+    /// How many did not.
+    pub count: u32,
+}
+
+/// All flows that stopped, by time.
+pub fn stops(scene: &Scene) -> Vec<Stop> {
+    let mut stops: Vec<Stop> = scene.pairs.iter().filter_map(|pair| stop(scene, pair)).collect();
+    stops.sort_by_key(|stop| (stop.at, stop.serial));
+    stops
+}
+
+/// The largest group of flows that may have stopped at one moment, within `window` nanoseconds, and whose packets end in the
+/// host (or outside of it).
+pub fn together(stops: &[Stop], outside: bool, window: i64) -> Vec<Stop> {
+    let fits = |stop: &&Stop| (stop.end == End::Outside) == outside;
+    let mut best: Vec<Stop> = Vec::new();
+    for candidate in stops.iter().filter(fits) {
+        let moment = candidate.at.0;
+        let group: Vec<Stop> = stops
+            .iter()
+            .filter(fits)
+            .filter(|stop| stop.before.0 <= moment.saturating_add(window) && stop.at.0 >= moment)
+            .copied()
+            .collect();
+        if group.len() > best.len() {
+            best = group;
+        }
+    }
+    best
+}
+
+fn stop(scene: &Scene, pair: &PairView) -> Option<Stop> {
+    let matched: u32 = pair.tracks.iter().map(|direction| direction[0].matched).sum();
+    if !pair.both() || pair.family() == Family::Link || matched < ALIVE || closed(pair) {
+        return None;
+    }
+    by_reset(scene, pair).or_else(|| by_host(scene, pair)).or_else(|| outside(scene, pair))
+}
+
+/// Whether it was closed in order where that could be seen on the far side.
+fn closed(pair: &PairView) -> bool {
+    Direction::BOTH.into_iter().any(|direction| pair.track(direction, direction.exit()).has(state::FIN))
+}
+
+/// The host answered one of its packets with a reset.
+fn by_reset(scene: &Scene, pair: &PairView) -> Option<Stop> {
+    let reset = pair.facts.resets.iter().find(|reset| {
+        reset.fate == Fate::Unmatched
+            && reset.point == reset.direction.exit()
+            && reset.offender_fate == Fate::Unmatched
+            && reset.acked_after == 0
+    })?;
+    let at = scene.clock.to_a(reset.point, reset.offender.time);
+    Some(Stop {
+        serial: pair.serial,
+        end: End::Reset,
+        direction: reset.direction.reverse(),
+        before: Time(at.0.saturating_sub(reset.idle)),
+        at,
+        first: reset.offender,
+        count: 1,
+    })
+}
+
+/// Its last packets of a direction entered the host and did not leave.
+fn by_host(scene: &Scene, pair: &PairView) -> Option<Stop> {
+    let found = Direction::BOTH.into_iter().filter_map(|direction| {
+        let point = direction.entry();
+        let (track, more) = (pair.track(direction, point), pair.more(direction, point)?);
+        let run = &more.run;
+        let open = run.count > 0 && (track.matched_order < run.first_order || track.matched == 0);
+        if !open || missed_by_capture(more) {
+            return None;
+        }
+        let at = scene.clock.to_a(point, run.first.time);
+        let opposite = pair.track(direction.reverse(), point);
+        let goes_on = pair.is_tcp()
+            && opposite.matched > 0
+            && pair.more(direction.reverse(), direction.reverse().entry()).is_none_or(|more| more.run.count == 0)
+            && scene.clock.to_a(point, opposite.last_time).0 > at.0 + AFTERMATH;
+        let enough = run.count >= 2 || end(scene).0 - at.0 >= AFTERMATH;
+        (enough && !goes_on).then(|| Stop {
+            serial: pair.serial,
+            end: End::Host,
+            direction,
+            before: Time(at.0.saturating_sub(run.idle)),
+            at,
+            first: run.first,
+            count: run.count,
+        })
+    });
+    found.min_by_key(|stop| (stop.at, stop.direction))
+}
+
+fn missed_by_capture(more: &TrackMore) -> bool {
+    more.acked_unmatched > 0
+}
+
+/// Everything leaves, nothing comes back: the sender repeats itself at both points.
+fn outside(scene: &Scene, pair: &PairView) -> Option<Stop> {
+    if !pair.is_tcp() || !pair.facts.resets.is_empty() {
+        return None;
+    }
+    let (out, back) = (pair.track(Direction::Outbound, Point::B), pair.track(Direction::Inbound, Point::B));
+    let head = &pair.more(Direction::Outbound, Point::B)?.head;
+    let unanswered = head.times >= 2 && back.packets > 0 && head.first.time > back.last_time;
+    let crosses = pair.more(Direction::Outbound, Point::A).is_none_or(|more| more.run.count == 0);
+    (unanswered && crosses && out.last_time > back.last_time).then(|| Stop {
+        serial: pair.serial,
+        end: End::Outside,
+        direction: Direction::Outbound,
+        before: scene.clock.to_a(Point::B, back.last_time),
+        at: scene.clock.to_a(Point::B, head.first.time),
+        first: head.first,
+        count: head.times,
+    })
+}
+
+/// The end of the captures, on A's clock.
+pub fn end(scene: &Scene) -> Time {
+    Point::BOTH
+        .into_iter()
+        .filter_map(|point| Some(scene.clock.to_a(point, scene.presence[point.index()].span?.1)))
+        .max()
+        .unwrap_or_default()
+}
