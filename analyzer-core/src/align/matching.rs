@@ -1064,10 +1064,22 @@ fn extend_run(more: &mut TrackMore, node: &Node, matched_order: u32) {
     let stamp = Stamp { time: node.time, frame: node.frame };
     let run = &mut more.run;
     if run.count > 0 && (matched_order < run.first_order || matched_order == 0) {
-        if node.frame != run.last.frame {
+        if node.order < matched_order {
+            // Packets are concluded in any order: this one lies before the latest match, the run behind it.
+            return;
+        }
+        if node.frame != run.first.frame && node.frame != run.last.frame {
             run.count += 1;
         }
-        run.last = stamp;
+        if node.order < run.first_order {
+            run.first = stamp;
+            run.first_order = node.order;
+            run.before = node.before;
+            run.idle = node.idle;
+        }
+        if node.frame > run.last.frame {
+            run.last = stamp;
+        }
         run.largest = run.largest.max(node.ip_len);
         run.smallest = run.smallest.min(node.ip_len);
         return;

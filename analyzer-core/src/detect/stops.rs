@@ -5,6 +5,7 @@ use super::scene::{PairView, Scene};
 use crate::facts::{Fate, Stamp, TrackMore, state};
 use crate::packet::Family;
 use crate::point::{Direction, Point};
+use crate::report::TopologyKind;
 use crate::time::{SECOND, Time};
 
 /// Fewest matched packets of a flow before its silence means anything.
@@ -88,6 +89,7 @@ fn by_reset(scene: &Scene, pair: &PairView) -> Option<Stop> {
         reset.fate == Fate::Unmatched
             && reset.point == reset.direction.exit()
             && reset.offender_fate == Fate::Unmatched
+            && (reset.ttl != reset.usual_ttl || scene.topology.kind == TopologyKind::Bridge)
             && reset.acked_after == 0
     })?;
     let at = scene.clock.to_a(reset.point, reset.offender.time);
@@ -113,11 +115,13 @@ fn by_host(scene: &Scene, pair: &PairView) -> Option<Stop> {
             return None;
         }
         let at = scene.clock.to_a(point, run.first.time);
-        let opposite = pair.track(direction.reverse(), point);
+        // The other end still gets through.
+        let back = direction.reverse();
+        let opposite = pair.track(back, back.entry());
         let goes_on = pair.is_tcp()
             && opposite.matched > 0
-            && pair.more(direction.reverse(), direction.reverse().entry()).is_none_or(|more| more.run.count == 0)
-            && scene.clock.to_a(point, opposite.last_time).0 > at.0 + AFTERMATH;
+            && pair.more(back, back.entry()).is_none_or(|more| more.run.count == 0)
+            && scene.clock.to_a(back.entry(), opposite.last_time).0 > at.0 + AFTERMATH;
         let enough = run.count >= 2 || end(scene).0 - at.0 >= AFTERMATH;
         (enough && !goes_on).then(|| Stop {
             serial: pair.serial,

@@ -5,7 +5,7 @@
 //! Set when all of the following are true:
 //! - the first packets of `connection-not-forwarded.flows` or more new flows (SYNs, first datagrams) are at A and not at B;
 //! - A shows no answer of any kind to them: no SYN-ACK, no reset, no ICMP error;
-//! - the capture of B ran, and shows flows like them (same protocol), one of them to one of the same ports;
+//! - the capture of B ran, and shows a flow to one of the same ports, or flows with two or more of the same peers;
 //! - at least one other flow crossed both ways at the same time;
 //! - their destinations lie beyond the host.
 //!
@@ -66,7 +66,7 @@ pub(super) const SPEC: Spec = Spec {
 fn observe(scene: &Scene) -> Vec<Claim> {
     let stuck: Vec<&PairView> = scene.pairs.iter().filter(|pair| stuck(scene, pair)).collect();
     let Some(first) = stuck.iter().filter_map(|pair| first(scene, pair)).min() else { return Vec::new() };
-    let known = stuck.iter().any(|pair| alibi::filter_allows(scene, pair, Point::B));
+    let known = stuck.iter().any(|pair| alibi::filter_allows(scene, pair, Point::B)) || peers_known(scene, &stuck);
     let lively = lively(scene, first);
     if !known || lively == 0 || stopped(scene) {
         return Vec::new();
@@ -110,6 +110,22 @@ fn stuck(scene: &Scene, pair: &PairView) -> bool {
     let opens = if pair.is_tcp() { out.has(state::SYN) && !out.has(state::ACK | state::DATA) } else { pair.is_udp() };
     let judged = pair.more(Direction::Outbound, Point::A).is_some_and(|more| more.unmatched > 0 && more.edge == 0);
     pair.a.is_some() && pair.b.is_none() && opens && judged && !answered && !alibi::local(scene, pair)
+}
+
+/// Whether B shows other flows of the same protocol with the same peers, two or more of them. Were it a filter that hides
+/// the ports, several living peers would all have left these attempts without an answer.
+fn peers_known(scene: &Scene, stuck: &[&PairView]) -> bool {
+    let peers: BTreeSet<(u16, u128)> =
+        stuck.iter().map(|pair| (pair.protocol(), pair.inner_ends().1.address)).collect();
+    let seen = peers.iter().filter(|(protocol, address)| {
+        scene.pairs.iter().any(|pair| {
+            pair.both()
+                && pair.protocol() == *protocol
+                && pair.inner_ends().1.address == *address
+                && pair.track(Direction::Inbound, Point::B).packets > 0
+        })
+    });
+    seen.count() >= 2
 }
 
 fn first(scene: &Scene, pair: &PairView) -> Option<Time> {

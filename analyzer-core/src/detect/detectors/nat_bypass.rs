@@ -89,7 +89,7 @@ fn translates(scene: &Scene, family: Family) -> bool {
 fn claim(scene: &Scene, pair: &PairView, flow: u32, whole: bool) -> Claim {
     let track = pair.track(Direction::Outbound, Point::B);
     let mut claim = Claim::new(SPEC.id, flow, Where::Between, Direction::Outbound);
-    claim.protocol = pair.protocol_name();
+    claim.protocol = "ip";
     claim.packets = u64::from(track.packets);
     let data = !pair.is_tcp() || track.has(state::DATA);
     let many = f64::from(track.packets) >= SPEC.value(scene, "nat-bypass.data");
