@@ -246,7 +246,7 @@ impl Shard {
         self.tally.checksums[direction][point][row.l4_checksum as usize] += 1;
         self.tally.sizes[direction][point][size_class(row.ip_len)] += 1;
         self.tally.steps[direction][point][size_step(row.ip_len)] += 1;
-        if row.ip_len > ETHERNET_MTU {
+        if row.ip_len > ETHERNET_MTU && row.ip_len > facts.frame_limit() {
             self.tally.superframes[direction][point] += 1;
             if !own.has(state::SUPERFRAME) {
                 own.state |= state::SUPERFRAME;
@@ -502,7 +502,10 @@ impl Shard {
             }
             let mut candidates: Vec<u32> = Vec::new();
             self.walk(seen, |id, node| {
+                // A damaged packet goes no further in good order: what is right beyond it is its retransmission.
+                let damaged_before = if seen.point == seen.direction { wrong } else { node.wrong };
                 if node.data
+                    && (damaged_before == 0 || node.ip_id == row.ip_id)
                     && self.near(node, row, seen.point)
                     && (!strict || kin(node, row))
                     && pieces.iter().any(|piece| overlaps(node, *piece))
