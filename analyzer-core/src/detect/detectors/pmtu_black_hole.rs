@@ -9,7 +9,7 @@
 //! - TCP: the sender repeats a segment above the announced MTU without making it smaller, at least
 //!   `pmtu-black-hole.repeats` times after the error, and it is never acknowledged in that size;
 //! - UDP and QUIC: datagrams above the announced MTU go on more than half a second after the error, at least
-//!   `pmtu-black-hole.datagrams` of them, and no fewer than the smaller ones (a few are the probes of RFC 8899);
+//!   `pmtu-black-hole.datagrams` of them, and one in five packets or more (a few are the probes of RFC 8899);
 //! - who failed: the error crossed both points, or the host made it itself right beside the sender: the sender ignores it
 //!   (`icmp-ignored`). It stands at the far point alone: the host did not pass it on (`icmp-not-relayed`).
 //!
@@ -73,8 +73,8 @@ pub(super) const SPEC: Spec = Spec {
         Threshold {
             name: "pmtu-black-hole.datagrams",
             unit: "datagrams above the announced MTU",
-            default: 3.0,
-            source: "RFC 8899 gives up a size after three probes",
+            default: 5.0,
+            source: "RFC 8899 gives up a size after three probes: more than that are data",
         },
     ],
     source: include_str!("pmtu_black_hole.rs"),
@@ -144,7 +144,8 @@ fn told(scene: &Scene, pair: &PairView, direction: Direction) -> Option<Claim> {
     } else {
         let error = errors.iter().max_by_key(|error| error.larger_after)?;
         let enough = f64::from(error.larger_after) >= SPEC.value(scene, "pmtu-black-hole.datagrams");
-        if !enough || error.larger_after < error.smaller_after {
+        // Probes are a few among the data; a sender that ignores the error goes on with data of that size.
+        if !enough || error.larger_after * 4 < error.smaller_after {
             return None;
         }
         let note = format!("still above {mtu} bytes");
