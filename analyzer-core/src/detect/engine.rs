@@ -21,7 +21,7 @@ const EXPLAINED_BY: &[(&str, &[&str])] = &[
     ("nat-bypass", &["tcp-reset", "synchronous-drop", "udp-stall", "bad-checksum"]),
     ("nat-rebinding", &["synchronous-drop"]),
     ("pmtu-black-hole", &["synchronous-drop", "synchronous-stall", "tcp-reset", "bad-checksum"]),
-    ("udp-stall", &["synchronous-stall", "pmtu-black-hole"]),
+    ("udp-stall", &["bad-checksum", "synchronous-stall", "pmtu-black-hole"]),
     ("synchronous-drop", &["synchronous-stall"]),
     ("duplicate-frame", &["reflected-frame"]),
     ("mac-move", &["reflected-frame"]),

@@ -1,5 +1,6 @@
 //! The detectors, one file a fault.
 
+mod bad_checksum;
 mod connection_not_forwarded;
 mod connection_unanswered;
 mod nat_bypass;
@@ -17,14 +18,15 @@ use super::spec::Spec;
 /// All detectors, in the order of the contract.
 pub const SPECS: &[Spec] = &[
     tcp_reset::SPEC,
-    nat_bypass::SPEC,
-    synchronous_drop::SPEC,
-    connection_not_forwarded::SPEC,
-    connection_unanswered::SPEC,
     udp_stall::SPEC,
     nat_rebinding::SPEC,
+    nat_bypass::SPEC,
     pmtu_black_hole::SPEC,
     one_sided_retransmission::SPEC,
     transit_loss::SPEC,
+    bad_checksum::SPEC,
+    synchronous_drop::SPEC,
     synchronous_stall::SPEC,
+    connection_not_forwarded::SPEC,
+    connection_unanswered::SPEC,
 ];
