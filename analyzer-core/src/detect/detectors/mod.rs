@@ -7,6 +7,7 @@ mod nat_bypass;
 mod nat_rebinding;
 mod one_sided_retransmission;
 mod pmtu_black_hole;
+mod retransmission;
 mod synchronous_drop;
 mod synchronous_stall;
 mod tcp_reset;
@@ -23,6 +24,7 @@ pub const SPECS: &[Spec] = &[
     nat_bypass::SPEC,
     pmtu_black_hole::SPEC,
     one_sided_retransmission::SPEC,
+    retransmission::SPEC,
     transit_loss::SPEC,
     bad_checksum::SPEC,
     synchronous_drop::SPEC,
