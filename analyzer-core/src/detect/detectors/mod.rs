@@ -5,6 +5,7 @@ mod connection_not_forwarded;
 mod connection_unanswered;
 mod nat_bypass;
 mod nat_rebinding;
+mod offload_artifact;
 mod one_sided_retransmission;
 mod pmtu_black_hole;
 mod retransmission;
@@ -27,6 +28,7 @@ pub const SPECS: &[Spec] = &[
     retransmission::SPEC,
     transit_loss::SPEC,
     bad_checksum::SPEC,
+    offload_artifact::SPEC,
     synchronous_drop::SPEC,
     synchronous_stall::SPEC,
     connection_not_forwarded::SPEC,
