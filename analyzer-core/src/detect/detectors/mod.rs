@@ -12,6 +12,7 @@ mod retransmission;
 mod synchronous_drop;
 mod synchronous_stall;
 mod tcp_reset;
+mod tcp_zero_window;
 mod transit_loss;
 mod udp_stall;
 
@@ -33,4 +34,5 @@ pub const SPECS: &[Spec] = &[
     synchronous_stall::SPEC,
     connection_not_forwarded::SPEC,
     connection_unanswered::SPEC,
+    tcp_zero_window::SPEC,
 ];
