@@ -8,6 +8,7 @@ mod nat_rebinding;
 mod offload_artifact;
 mod one_sided_retransmission;
 mod pmtu_black_hole;
+mod reordering;
 mod retransmission;
 mod synchronous_drop;
 mod synchronous_stall;
@@ -35,4 +36,5 @@ pub const SPECS: &[Spec] = &[
     connection_not_forwarded::SPEC,
     connection_unanswered::SPEC,
     tcp_zero_window::SPEC,
+    reordering::SPEC,
 ];
