@@ -3,6 +3,7 @@
 mod bad_checksum;
 mod connection_not_forwarded;
 mod connection_unanswered;
+mod mss_clamped;
 mod nat_bypass;
 mod nat_rebinding;
 mod offload_artifact;
@@ -37,4 +38,5 @@ pub const SPECS: &[Spec] = &[
     connection_unanswered::SPEC,
     tcp_zero_window::SPEC,
     reordering::SPEC,
+    mss_clamped::SPEC,
 ];
