@@ -3,6 +3,7 @@
 mod bad_checksum;
 mod connection_not_forwarded;
 mod connection_unanswered;
+mod header_rewritten;
 mod mss_clamped;
 mod nat_bypass;
 mod nat_rebinding;
@@ -39,4 +40,5 @@ pub const SPECS: &[Spec] = &[
     tcp_zero_window::SPEC,
     reordering::SPEC,
     mss_clamped::SPEC,
+    header_rewritten::SPEC,
 ];
