@@ -1356,7 +1356,6 @@ fn note_options(
         let inside =
             options.sack_blocks > 1 && !seq::before(left, options.sack[1].0) && !seq::after(right, options.sack[1].1);
         if (below || inside) && reverse.has(state::SEQ) {
-            facts.more_mut(1 - direction, point).spurious += 1;
             facts.reported_twice[1 - direction] += u32::from(point == 1);
         }
     }

@@ -176,7 +176,7 @@ pub struct TrackMore {
     pub retransmissions: u32,
     /// Of these, after three duplicate ACKs (RFC 5681).
     pub fast: u32,
-    /// Of these, of bytes that had been acknowledged here, or reported by D-SACK (RFC 2883).
+    /// Of these, of bytes that had been acknowledged here.
     pub spurious: u32,
     /// Segments that filled a hole late.
     pub late: u32,
@@ -471,7 +471,8 @@ pub struct PairFacts {
     pub lost_beyond: [u32; 2],
     /// Of those, spurious: the bytes had been acknowledged.
     pub lost_beyond_spurious: [u32; 2],
-    /// Reports of the receiver that bytes came twice (D-SACK, RFC 2883), by the direction of the data.
+    /// Reports of the receiver that bytes came twice (D-SACK, RFC 2883), by the direction of the data, as
+    /// seen at B.
     pub reported_twice: [u32; 2],
     /// Largest IP packet of a direction that was acknowledged (TCP).
     pub largest_acked: [u32; 2],
