@@ -26,6 +26,11 @@ const MAX_OFFERS: usize = 256 * 1024;
 /// Most bytes of payload that two datagrams must share to be paired by content and ports alone.
 const DISTINCTIVE: u32 = 16;
 
+/// TTLs that senders start with: Linux and BSD, Windows, routers.
+const FRESH_TTL: [u8; 3] = [64, 128, 255];
+/// On a bridge, B's tap may come some microseconds before A's, whichever way the packet goes (measured: up to 8 µs).
+const BRIDGE_NOISE: i64 = 20_000;
+
 /// Passes a key that is already a hash.
 #[derive(Clone, Copy, Debug, Default)]
 struct Identity(u64);
@@ -323,10 +328,14 @@ impl Pairing {
         if source != destination {
             return source > destination;
         }
+        // No hop lies between, so a TTL that has lost some comes from a router outside.
+        if row.ttl != 0 && !FRESH_TTL.contains(&row.ttl) && row.kind != Kind::Arp && row.kind != Kind::Link {
+            return false;
+        }
         if let Some((_, time)) = other {
             let (time_a, time_b) = if point == 0 { (row.time, time) } else { (time, row.time) };
             let difference = time_b.saturating_sub(offset).saturating_sub(time_a);
-            if difference != 0 {
+            if difference.abs() > BRIDGE_NOISE {
                 return difference > 0;
             }
         }
