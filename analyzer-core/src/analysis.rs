@@ -9,7 +9,7 @@ use crate::align::topology::{self, PairedFlow};
 use crate::capture::{CaptureReader, CaptureSummary};
 use crate::detect::{self, PairView, Scene};
 use crate::error::Error;
-use crate::facts::Tally;
+use crate::facts::{EventIndex, Tally};
 use crate::flow::ingest::{Ingest, Stop};
 use crate::options::Options;
 use crate::packet::Kind;
@@ -545,7 +545,7 @@ impl<'a> Engine<'a> {
         let [a, b] = self.points;
         let mut scene = Scene {
             pairs,
-            events: self.shards.into_iter().map(|shard| shard.events).collect(),
+            events: EventIndex::new(&self.shards.into_iter().map(|shard| shard.events).collect::<Vec<_>>()),
             tally,
             activity: [a.activity, b.activity],
             presence: [a.presence, b.presence],

@@ -34,6 +34,8 @@ const SEARCH_BACK: usize = 64;
 const MIN_GAP: i64 = 250 * MILLISECOND;
 /// How far into the silence the other direction must have spoken: beyond any delayed ACK (40 to 200 ms).
 const GAP_OPPOSITE: i64 = 150 * MILLISECOND;
+/// Shortest silence of both directions that is remembered for what follows it.
+const NOTABLE_SILENCE: i64 = 100 * MILLISECOND;
 /// Most silences kept for a direction of a flow.
 const MAX_GAPS: usize = 8;
 /// Payload above this length on the wire is a superframe (an Ethernet MTU and its headers).
@@ -277,6 +279,7 @@ impl Shard {
             note_gap(facts, direction, point, own, row);
         }
 
+        let mut alert = false;
         let wrong = wrong_layer(row, facts);
         match row.l4_checksum {
             Checksum::Partial => {
@@ -294,11 +297,12 @@ impl Shard {
         }
         match row.kind {
             Kind::Tcp => {
-                if !facts.resets.is_empty() {
+                if own.has(state::ALERT) {
                     after_reset(facts, row, direction, point);
                 }
                 if row.is(tcp_flags::RST) {
                     note_reset(facts, row, own, reverse, &seen);
+                    alert = true;
                 }
                 if wrong == 0 {
                     let repeated = own.has(state::WINDOW_CLOSED);
@@ -328,9 +332,9 @@ impl Shard {
                     facts.talking_since[direction][point] = Stamp { time: row.time, frame: row.frame };
                 }
                 if row.has(bits::QUIC_LONG) {
-                    facts.flags |= pair_flags::QUIC_LONG;
+                    own.state |= state::QUIC_LONG;
                 } else if !row.has(bits::QUIC_SHORT) {
-                    facts.flags |= pair_flags::NOT_QUIC;
+                    own.state |= state::NOT_QUIC;
                 } else {
                     let dcid = &mut facts.dcid[direction];
                     if dcid.0 != row.seq {
@@ -346,26 +350,42 @@ impl Shard {
             Kind::IcmpError => {
                 if let Some(Detail::IcmpError(error)) = detail {
                     note_icmp(facts, row, error, direction, point);
+                    alert = true;
                 }
             }
             Kind::Fragment => facts.flags |= pair_flags::FRAGMENTS,
             _ => {}
         }
-        if !facts.icmp.is_empty() && row.kind != Kind::IcmpError {
+        if own.has(state::ALERT) && row.kind != Kind::IcmpError {
             note_larger(facts, row, direction, point);
         }
         if row.has(bits::TUNNEL) {
             facts.flags |= pair_flags::TUNNEL;
         }
 
-        facts.silence[point] = seen.idle;
+        own.state &= !state::AFTER_SILENCE;
+        if seen.idle >= NOTABLE_SILENCE {
+            facts.silence[point] = seen.idle;
+            own.state |= state::AFTER_SILENCE;
+        }
         own.last_time = row.time;
         own.last_frame = row.frame;
         own.last_seq = row.seq;
         own.last_ip_id = row.ip_id;
         own.packets += 1;
         own.bytes += u64::from(row.ip_len);
+        if alert {
+            self.alert(slot);
+        }
         self.find(row, &seen, wrong);
+    }
+
+    /// Marks every track of a pair that has resets or ICMP errors, so that the others need not be asked.
+    #[cold]
+    fn alert(&mut self, slot: u32) {
+        for track in self.tracks[slot as usize].iter_mut().flatten() {
+            track.state |= state::ALERT;
+        }
     }
 
     /// Looks for the row's copy; what is not found waits.
@@ -636,7 +656,7 @@ impl Shard {
             if seen.point == entry { (seen.class, node.class) } else { (node.class, seen.class) };
         if row.kind == Kind::IcmpError || (row.kind == Kind::Tcp && row.is(tcp_flags::RST)) {
             crossed(facts, row, seen, &node);
-        } else if !facts.resets.is_empty() {
+        } else if tracks[seen.point].has(state::ALERT) {
             settle_offender(facts, seen.point, row.frame, Fate::Crossed);
             settle_offender(facts, other_point, node.frame, Fate::Crossed);
         }
@@ -1133,7 +1153,8 @@ fn note_reset(facts: &mut PairFacts, row: &Row, own: &Track, reverse: &Track, se
             || seq::distance(reverse.last_seq, reverse.next).max(0) as u32,
             |hole| hole.1.wrapping_sub(hole.0),
         );
-    let (idle, turn) = (facts.silence[seen.point], facts.turn);
+    let idle = if reverse.has(state::AFTER_SILENCE) { facts.silence[seen.point] } else { 0 };
+    let turn = facts.turn;
     facts.resets.push(Reset {
         point,
         direction,
@@ -1306,15 +1327,12 @@ fn note_largest(facts: &mut PairFacts, own: &Track, row: &Row, direction: usize)
     if size <= facts.largest_acked[direction] {
         return;
     }
-    let end = row.seq.wrapping_add(row.len);
-    let more = facts.more_mut(direction, 1);
-    if let Some((size, edge)) = more.probe {
-        if own.has(state::ACK) && !seq::after(edge, own.acked) {
-            more.probe = None;
-            facts.largest_acked[direction] = facts.largest_acked[direction].max(size);
-        }
-    } else {
-        more.probe = Some((size, end));
+    let (edge, probed) = facts.probe[direction];
+    if probed == 0 {
+        facts.probe[direction] = (row.seq.wrapping_add(row.len), size);
+    } else if own.has(state::ACK) && !seq::after(edge, own.acked) {
+        facts.probe[direction] = (0, 0);
+        facts.largest_acked[direction] = facts.largest_acked[direction].max(probed);
     }
 }
 

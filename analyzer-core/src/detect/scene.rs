@@ -3,7 +3,7 @@
 use crate::align::clock::{ClockMap, Overlap};
 use crate::align::topology::{PairedFlow, ends};
 use crate::capture::CaptureSummary;
-use crate::facts::{Activity, Event, EventKind, Events, PairFacts, Tally, Track, TrackMore, pair_flags, state};
+use crate::facts::{Activity, Event, EventIndex, EventKind, PairFacts, Tally, Track, TrackMore, pair_flags, state};
 use crate::flow::ingest::Presence;
 use crate::packet::{Endpoint, Family, FlowKey};
 use crate::point::{Direction, Point};
@@ -16,8 +16,8 @@ use std::net::IpAddr;
 pub struct Scene {
     /// Flow pairs, and flows of one point alone, by serial number.
     pub pairs: Vec<PairView>,
-    /// Events of each shard.
-    pub events: Vec<Events>,
+    /// Rare events.
+    pub events: EventIndex,
     /// Counters.
     pub tally: Tally,
     /// What passed each point over time.
@@ -121,13 +121,16 @@ impl PairView {
         if !self.is_udp() {
             return false;
         }
-        if self.facts.flags & pair_flags::QUIC_LONG != 0 {
+        if self.tracks.iter().flatten().any(|track| track.has(state::QUIC_LONG)) {
             return true;
         }
         let port = self.inner_ends().1.port;
         let packets: u32 = self.tracks.iter().flatten().map(|track| track.packets).sum();
         let steady = self.facts.dcid.iter().any(|&(id, changes)| id != 0 && changes <= 2);
-        self.facts.flags & pair_flags::NOT_QUIC == 0 && packets >= 20 && steady && PORTS.contains(&port)
+        !self.tracks.iter().flatten().any(|track| track.has(state::NOT_QUIC))
+            && packets >= 20
+            && steady
+            && PORTS.contains(&port)
     }
 
     /// `tcp`, `udp`, `quic`, `icmp`, …
@@ -203,19 +206,18 @@ impl PairView {
 
 impl Scene {
     /// Events of a kind at a point in a direction, by time; thinned when there were very many.
-    pub fn events(&self, kind: EventKind, point: Point, direction: Direction) -> Vec<Event> {
-        let mut all: Vec<Event> = self
-            .events
-            .iter()
-            .flat_map(|shard| shard.list(kind, point.index(), direction.index()).items().iter().copied())
-            .collect();
-        all.sort_unstable_by_key(|event| (event.time, event.frame, event.pair));
-        all
+    pub fn events(&self, kind: EventKind, point: Point, direction: Direction) -> &[Event] {
+        self.events.all(kind, point.index(), direction.index())
+    }
+
+    /// The events of one pair among them, by time.
+    pub fn pair_events(&self, kind: EventKind, point: Point, direction: Direction, pair: u32) -> &[Event] {
+        self.events.of_pair(kind, point.index(), direction.index(), pair)
     }
 
     /// How many events of a kind there were.
     pub fn event_count(&self, kind: EventKind, point: Point, direction: Direction) -> u64 {
-        self.events.iter().map(|shard| shard.list(kind, point.index(), direction.index()).count).sum()
+        self.events.count(kind, point.index(), direction.index())
     }
 
     /// The pair of an event.

@@ -135,6 +135,58 @@ impl Events {
     }
 }
 
+/// The events of all shards, in order of time and by pair: what detectors ask.
+#[derive(Debug, Default)]
+pub struct EventIndex {
+    lists: Vec<Sorted>,
+}
+
+#[derive(Debug, Default)]
+struct Sorted {
+    by_time: Vec<Event>,
+    by_pair: Vec<Event>,
+    count: u64,
+}
+
+impl EventIndex {
+    /// Sorts the events of all shards.
+    pub fn new(shards: &[Events]) -> Self {
+        let lists = (0..KINDS * 4)
+            .map(|list| {
+                let mut by_time: Vec<Event> =
+                    shards.iter().flat_map(|shard| shard.lists[list].items().iter().copied()).collect();
+                by_time.sort_unstable_by_key(|event| (event.time, event.frame, event.pair));
+                let mut by_pair = by_time.clone();
+                by_pair.sort_by_key(|event| event.pair);
+                Sorted { by_time, by_pair, count: shards.iter().map(|shard| shard.lists[list].count).sum() }
+            })
+            .collect();
+        Self { lists }
+    }
+
+    fn list(&self, kind: EventKind, point: usize, direction: usize) -> Option<&Sorted> {
+        self.lists.get(kind as usize * 4 + point * 2 + direction)
+    }
+
+    /// Events of a kind at a point in a direction, by time.
+    pub fn all(&self, kind: EventKind, point: usize, direction: usize) -> &[Event] {
+        self.list(kind, point, direction).map_or(&[], |list| &list.by_time)
+    }
+
+    /// The events of one pair among them, by time.
+    pub fn of_pair(&self, kind: EventKind, point: usize, direction: usize, pair: u32) -> &[Event] {
+        let Some(list) = self.list(kind, point, direction) else { return &[] };
+        let start = list.by_pair.partition_point(|event| event.pair < pair);
+        let length = list.by_pair[start..].partition_point(|event| event.pair == pair);
+        &list.by_pair[start..start + length]
+    }
+
+    /// How many there were; more than are kept when there were very many.
+    pub fn count(&self, kind: EventKind, point: usize, direction: usize) -> u64 {
+        self.list(kind, point, direction).map_or(0, |list| list.count)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

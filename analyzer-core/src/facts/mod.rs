@@ -9,7 +9,7 @@ mod pair;
 mod tally;
 
 pub use activity::{Activity, Gap, Series};
-pub use event::{Event, EventKind, Events, Thinned};
+pub use event::{Event, EventIndex, EventKind, Events, Thinned};
 pub use pair::{
     Fate, Head, IcmpSeen, MAX_ICMP, MAX_RESETS, NO_NODE, PairFacts, Reset, Run, Stamp, SynOptions, Track, TrackMore,
     Turn, pair_flags, state,

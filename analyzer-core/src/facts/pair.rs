@@ -40,6 +40,16 @@ pub mod state {
     pub const SUPERFRAME: u16 = 1 << 11;
     /// A packet was found at the other point under its own IP identification.
     pub const ID_KEPT: u16 = 1 << 12;
+    /// The pair has resets or ICMP errors: every packet may matter to them.
+    pub const ALERT: u16 = 1 << 13;
+    /// The last packet ended a silence of both directions; its length is in [`PairFacts::silence`](super::PairFacts::silence).
+    pub const AFTER_SILENCE: u16 = 1 << 14;
+    /// Duplicate ACKs are being counted, or a repeated head waits for its ACK.
+    pub const REPEATING: u16 = 1 << 15;
+    /// UDP (which has no holes): a QUIC long header was seen.
+    pub const QUIC_LONG: u16 = HOLES;
+    /// UDP (which has no window): a payload was seen that cannot be QUIC.
+    pub const NOT_QUIC: u16 = WINDOW_CLOSED;
 }
 
 /// No node.
@@ -194,8 +204,6 @@ pub struct TrackMore {
     pub wrong: u32,
     /// Packets seen twice.
     pub duplicates: u32,
-    /// Largest segment (IP length) outstanding at one time, with the sequence number that acknowledges it.
-    pub probe: Option<(u32, u32)>,
     /// Retransmissions of the same head: sequence number, times sent, IP length, first and last time, frames.
     pub head: Head,
     /// The head that was retransmitted most often.
@@ -424,10 +432,6 @@ impl IcmpSeen {
 
 /// Bits of [`PairFacts::flags`].
 pub mod pair_flags {
-    /// A QUIC long header was seen.
-    pub const QUIC_LONG: u8 = 1 << 0;
-    /// A UDP payload was seen that cannot be QUIC.
-    pub const NOT_QUIC: u8 = 1 << 1;
     /// An IPv4 or IPv6 fragment was seen.
     pub const FRAGMENTS: u8 = 1 << 2;
     /// The flow's number was changed since: its NAT mapping moved to another pair.
@@ -436,15 +440,29 @@ pub mod pair_flags {
     pub const TUNNEL: u8 = 1 << 4;
 }
 
-/// The cold facts of a flow pair.
+/// The facts of a flow pair that are not per packet. The first cache line is what payload at B touches.
 #[derive(Clone, Debug, Default)]
+#[repr(C, align(64))]
 pub struct PairFacts {
-    /// Serial number; never used twice.
-    pub serial: u32,
+    /// The latest payload that went one way, at B.
+    pub turn: Turn,
+    /// By direction: the segment at B whose ACK is awaited to learn that its size passes (the sequence number that
+    /// acknowledges it, its length; 0 for none).
+    pub probe: [(u32, u32); 2],
+    /// Largest IP packet of a direction that was acknowledged (TCP).
+    pub largest_acked: [u32; 2],
+    /// Largest IP packet on the wire by the MSS of both SYNs; 0 while none was seen. Larger frames are superframes.
+    pub segment_limit: u32,
     /// See [`pair_flags`].
     pub flags: u8,
     /// IP protocol, or 0.
     pub protocol: u8,
+    /// QUIC destination connection id bytes by direction: first four, and packets that differed.
+    pub dcid: [(u32, u32); 2],
+    /// UDP, by direction and point: the first datagram of the current turn (see [`Track::next`]).
+    pub talking_since: [[Stamp; 2]; 2],
+    /// Serial number; never used twice.
+    pub serial: u32,
     /// First packet by direction and point.
     pub first: [[Stamp; 2]; 2],
     /// Rare facts by direction and point.
@@ -453,8 +471,6 @@ pub struct PairFacts {
     pub syn: Option<Box<[[SynOptions; 2]; 2]>>,
     /// Silence of both directions before the latest packet, by point, in nanoseconds.
     pub silence: [i64; 2],
-    /// The latest payload that went one way, at B.
-    pub turn: Turn,
     /// Resets, in order; at most [`MAX_RESETS`].
     pub resets: Vec<Reset>,
     /// Resets in all.
@@ -474,16 +490,8 @@ pub struct PairFacts {
     /// Reports of the receiver that bytes came twice (D-SACK, RFC 2883), by the direction of the data, as
     /// seen at B.
     pub reported_twice: [u32; 2],
-    /// Largest IP packet of a direction that was acknowledged (TCP).
-    pub largest_acked: [u32; 2],
-    /// Largest IP packet on the wire by the MSS of both SYNs; 0 while none was seen. Larger frames are superframes.
-    pub segment_limit: u32,
     /// DHCP messages by point and type.
     pub dhcp: Option<Box<[[u32; 9]; 2]>>,
-    /// QUIC destination connection id bytes by direction: first four, and packets that differed.
-    pub dcid: [(u32, u32); 2],
-    /// UDP, by direction and point: the first datagram of the current turn (see [`Track::next`]).
-    pub talking_since: [[Stamp; 2]; 2],
     /// Longest silence of both directions at B, of a second or more, that ended with a packet of this direction that
     /// crossed: what a NAT entry is known to live through.
     pub survived: [i64; 2],
@@ -513,6 +521,7 @@ impl PairFacts {
         self.reported_twice.reverse();
         self.largest_acked.reverse();
         self.dcid.reverse();
+        self.probe.reverse();
         self.talking_since.reverse();
         self.survived.reverse();
     }

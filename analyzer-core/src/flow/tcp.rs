@@ -183,7 +183,13 @@ fn out_of_line(
     }
     if row.len > 0 {
         repeat_head(more, row, row.ip_len.min(limit));
+        own.state |= state::REPEATING;
+        // An acknowledgment of what was sent twice does not say which copy passed (Karn's rule).
+        if seq::after(facts.probe[direction].0, row.seq) {
+            facts.probe[direction] = (0, 0);
+        }
     }
+    let more = facts.more_mut(direction, point);
     if own.has(state::ACK) && !seq::after(end, own.acked) {
         more.spurious += 1;
         return Class::Spurious;
@@ -201,10 +207,6 @@ fn repeat_head(more: &mut TrackMore, row: &Row, size: u32) {
     } else {
         more.head.times += 1;
         more.head.last = at;
-    }
-    // An acknowledgment of what was sent twice does not say which copy passed (Karn's rule).
-    if more.probe.is_some_and(|(_, edge)| seq::after(edge, row.seq)) {
-        more.probe = None;
     }
     let (head, worst) = (more.head, &mut more.worst_head);
     let continues = worst.seq == head.seq && worst.first == head.first;
@@ -228,11 +230,8 @@ fn acknowledge(row: &Row, own: &Track, reverse: &mut Track, facts: &mut PairFact
         if reverse.has(state::SEQ) && (seq::after(row.ack, reverse.next) || reverse.has(state::HOLES)) {
             acked_unseen(row, reverse, facts, 1 - direction, point);
         }
-        if let Some(more) = facts.more[1 - direction][point].as_deref_mut() {
-            more.duplicate_acks = 0;
-            if more.head.times > 0 && seq::after(row.ack, more.head.seq) {
-                more.settle_head(&mut facts.largest_acked[1 - direction]);
-            }
+        if reverse.has(state::REPEATING) {
+            acked_repetition(row, reverse, facts, 1 - direction, point);
         }
     } else if advance == 0
         && row.len == 0
@@ -243,6 +242,20 @@ fn acknowledge(row: &Row, own: &Track, reverse: &mut Track, facts: &mut PairFact
     {
         // RFC 5681, section 2: data outstanding, no data, no SYN or FIN, the same ACK point, the same window.
         facts.more_mut(1 - direction, point).duplicate_acks += 1;
+        reverse.state |= state::REPEATING;
+    }
+}
+
+/// An acknowledgment ends a row of duplicates, and perhaps the repetition of a head.
+#[cold]
+fn acked_repetition(row: &Row, reverse: &mut Track, facts: &mut PairFacts, data_direction: usize, point: usize) {
+    let Some(more) = facts.more[data_direction][point].as_deref_mut() else { return };
+    more.duplicate_acks = 0;
+    if more.head.times == 0 {
+        reverse.state &= !state::REPEATING;
+    } else if seq::after(row.ack, more.head.seq) {
+        more.settle_head(&mut facts.largest_acked[data_direction]);
+        reverse.state &= !state::REPEATING;
     }
 }
 

@@ -132,11 +132,11 @@ fn changed(scene: &Scene, direction: Direction, damaged: &mut Vec<Damaged>) {
     };
     for event in scene.events(EventKind::WrongChecksum, direction.exit(), direction) {
         if matches!(event.b, 1 | 2) {
-            add(event, Proof::Changed);
+            add(*event, Proof::Changed);
         }
     }
     for point in Point::BOTH {
-        for event in scene.events(EventKind::PayloadDiffers, point, direction) {
+        for event in scene.events(EventKind::PayloadDiffers, point, direction).iter().copied() {
             add(event, Proof::Laundered);
         }
     }
@@ -147,7 +147,14 @@ fn arrived(scene: &Scene, direction: Direction, damaged: &mut Vec<Damaged>) {
     let place = if direction == Direction::Outbound { Where::Inside } else { Where::Outside };
     for event in scene.events(EventKind::WrongChecksum, direction.entry(), direction) {
         if matches!(event.b, 0 | 3) {
-            damaged.push(Damaged { event, direction, place, proof: Proof::Arrived, pair: event.pair, alias: None });
+            damaged.push(Damaged {
+                event: *event,
+                direction,
+                place,
+                proof: Proof::Arrived,
+                pair: event.pair,
+                alias: None,
+            });
         }
     }
 }
@@ -158,7 +165,7 @@ fn alone(scene: &Scene, direction: Direction, damaged: &mut Vec<Damaged>) {
     const NEAR: i64 = 100 * MILLISECOND;
     let exit = direction.exit();
     let lonely: Vec<Event> =
-        scene.events(EventKind::WrongChecksum, exit, direction).into_iter().filter(|event| event.b == 3).collect();
+        scene.events(EventKind::WrongChecksum, exit, direction).iter().copied().filter(|event| event.b == 3).collect();
     if lonely.is_empty() {
         return;
     }
@@ -170,11 +177,11 @@ fn alone(scene: &Scene, direction: Direction, damaged: &mut Vec<Damaged>) {
     // A damaged address may have turned the direction as well.
     let originals: Vec<(Direction, Event)> = Direction::BOTH
         .into_iter()
-        .flat_map(|way| scene.events(EventKind::Unmatched, entry, way).into_iter().map(move |event| (way, event)))
+        .flat_map(|way| scene.events(EventKind::Unmatched, entry, way).iter().copied().map(move |event| (way, event)))
         .collect();
     let wrong_before: Vec<Event> = Direction::BOTH
         .into_iter()
-        .flat_map(|way| scene.events(EventKind::WrongChecksum, entry, way))
+        .flat_map(|way| scene.events(EventKind::WrongChecksum, entry, way).iter().copied())
         .filter(|event| event.b == 3)
         .collect();
     for event in lonely {
@@ -209,7 +216,7 @@ fn vanished(scene: &Scene, damaged: &mut Vec<Damaged>) {
         .count();
     let direction = Direction::Inbound;
     let entry = direction.entry();
-    let mut lost = scene.events(EventKind::Unmatched, entry, direction);
+    let mut lost = scene.events(EventKind::Unmatched, entry, direction).to_vec();
     lost.retain(|event| {
         let reset = event.protocol == 6 && event.flags & tcp_flags::RST != 0;
         let translated = scene.pair(event.pair).is_some_and(|pair| pair.both() && (pair.is_tcp() || pair.is_udp()));

@@ -50,7 +50,6 @@ pub(super) const SPEC: Spec = Spec {
 fn observe(scene: &Scene) -> Vec<Claim> {
     let mut claims = Vec::new();
     for direction in Direction::BOTH {
-        let events = scene.events(EventKind::LostBetween, direction.entry(), direction);
         let total = scene.event_count(EventKind::LostBetween, direction.entry(), direction);
         let severity = if total as f64 >= SPEC.value(scene, "one-sided-retransmission.ranges") {
             Severity::Error
@@ -69,7 +68,7 @@ fn observe(scene: &Scene) -> Vec<Claim> {
             claim.severity = severity;
             claim.protocol = pair.protocol_name();
             claim.packets = lost;
-            for event in events.iter().filter(|event| event.pair == pair.serial) {
+            for event in scene.pair_events(EventKind::LostBetween, direction.entry(), direction, pair.serial) {
                 claim.cite(
                     scene,
                     direction.entry(),

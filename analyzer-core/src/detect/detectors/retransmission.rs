@@ -94,22 +94,22 @@ fn observe(scene: &Scene) -> Vec<Claim> {
 }
 
 fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
-    let events = scene.events(EventKind::LostBeyond, direction.entry(), direction);
     let list: Vec<Repeated<'_>> = scene
         .pairs
         .iter()
         .filter(|pair| pair.facts.lost_beyond[direction.index()] > 0)
-        .map(|pair| repeated(scene, pair, direction, &events))
+        .map(|pair| repeated(scene, pair, direction))
         .filter(|flow| flow.all > flow.opening)
         .collect();
     let needed: u64 = list.iter().map(Repeated::needed).sum();
     let sent: u64 = list.iter().map(|flow| u64::from(flow.pair.track(direction, direction.entry()).packets)).sum();
     let many = needed as f64 >= SPEC.value(scene, "retransmission.segments")
         && needed as f64 >= SPEC.value(scene, "retransmission.share") * sent as f64;
-    list.iter().map(|flow| claim(scene, direction, flow, many, &events)).collect()
+    list.iter().map(|flow| claim(scene, direction, flow, many)).collect()
 }
 
-fn repeated<'a>(scene: &Scene, pair: &'a PairView, direction: Direction, events: &[Event]) -> Repeated<'a> {
+fn repeated<'a>(scene: &Scene, pair: &'a PairView, direction: Direction) -> Repeated<'a> {
+    let events = scene.pair_events(EventKind::LostBeyond, direction.entry(), direction, pair.serial);
     let index = direction.index();
     let all = u64::from(pair.facts.lost_beyond[index]);
     let known = u64::from(pair.facts.lost_beyond_spurious[index]);
@@ -117,7 +117,7 @@ fn repeated<'a>(scene: &Scene, pair: &'a PairView, direction: Direction, events:
     let spurious = known.max(u64::from(pair.facts.reported_twice[index])).min(all);
     let discovery = events
         .iter()
-        .filter(|event| event.pair == pair.serial && event.b == 0)
+        .filter(|event| event.b == 0)
         .filter(|event| {
             let at = scene.clock.to_a(direction.entry(), event.time).0;
             pair.facts.icmp.iter().filter(|error| error.too_big()).any(|error| {
@@ -126,8 +126,7 @@ fn repeated<'a>(scene: &Scene, pair: &'a PairView, direction: Direction, events:
             })
         })
         .count() as u64;
-    let opening =
-        events.iter().filter(|event| event.pair == pair.serial && event.flags & tcp_flags::SYN != 0).count() as u64;
+    let opening = events.iter().filter(|event| event.flags & tcp_flags::SYN != 0).count() as u64;
     Repeated { pair, all, spurious, discovery, opening, stuck: stuck(scene, pair, direction) }
 }
 
@@ -142,7 +141,8 @@ fn stuck(scene: &Scene, pair: &PairView, direction: Direction) -> Option<Head> {
     (enough && !acknowledged).then_some(head)
 }
 
-fn claim(scene: &Scene, direction: Direction, flow: &Repeated<'_>, many: bool, events: &[Event]) -> Claim {
+fn claim(scene: &Scene, direction: Direction, flow: &Repeated<'_>, many: bool) -> Claim {
+    let events = scene.pair_events(EventKind::LostBeyond, direction.entry(), direction, flow.pair.serial);
     let place = if direction == Direction::Outbound { Where::Outside } else { Where::Inside };
     let needed = flow.needed();
     let mut claim = Claim::new(SPEC.id, flow.pair.serial, place, direction);
@@ -151,7 +151,7 @@ fn claim(scene: &Scene, direction: Direction, flow: &Repeated<'_>, many: bool, e
     claim.protocol = flow.pair.protocol_name();
     claim.packets = flow.all - flow.opening;
     let opens = |event: &Event| event.flags & tcp_flags::SYN != 0;
-    let own = events.iter().filter(|event| event.pair == flow.pair.serial && !opens(event));
+    let own = events.iter().filter(|event| !opens(event));
     let (lost, spurious): (Vec<&Event>, Vec<&Event>) = own.partition(|event| event.b == 0);
     for event in lost.iter().chain(&spurious) {
         let what = if event.b == 0 { "repeats" } else { "repeats without need" };

@@ -197,7 +197,8 @@ fn judge(scene: &Scene, silence: &Silence) -> Option<(Where, Proof)> {
 fn during(scene: &Scene, direction: Direction, from: Time, to: Time) -> Vec<Event> {
     scene
         .events(EventKind::LostBeyond, direction.entry(), direction)
-        .into_iter()
+        .iter()
+        .copied()
         .filter(|event| {
             let time = scene.clock.to_a(direction.entry(), event.time);
             time >= from && time <= to

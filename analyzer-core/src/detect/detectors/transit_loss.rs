@@ -83,7 +83,6 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
         // The far capture shows nothing of this direction at all: a one-way capture, not a loss.
         return Vec::new();
     }
-    let events = scene.events(EventKind::Unmatched, entry, direction);
     let hole = holes(scene, exit, direction);
     let capture_loss = alibi::capture_loss(scene, exit);
     let mut claims = Vec::new();
@@ -100,7 +99,11 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
         if lost == 0 {
             continue;
         }
-        let own: Vec<&Event> = events.iter().filter(|event| alibi::is_lost(pair, direction, event)).collect();
+        let own: Vec<&Event> = scene
+            .pair_events(EventKind::Unmatched, entry, direction, pair.serial)
+            .iter()
+            .filter(|event| alibi::is_lost(pair, direction, event))
+            .collect();
         let in_hole =
             own.iter().filter(|event| hole.iter().any(|&(from, to)| event.time >= from && event.time <= to)).count();
         let mut claim = Claim::new(SPEC.id, pair.serial, Where::Between, direction);
@@ -185,13 +188,15 @@ fn holes(scene: &Scene, exit: Point, direction: Direction) -> Vec<(i64, i64)> {
     const AROUND: i64 = 50 * MILLISECOND;
     let acked = scene
         .events(EventKind::Unmatched, direction.entry(), direction)
-        .into_iter()
+        .iter()
+        .copied()
         .filter(|event| event.other_frame == 1)
         .map(|event| event.time);
     // What came out at the entry point of the other direction must have passed the far capture first.
     let through = scene
         .events(EventKind::Unmatched, exit.other(), direction.reverse())
-        .into_iter()
+        .iter()
+        .copied()
         .filter(|event| !(event.protocol == 6 && event.flags & 4 != 0) && event.protocol != 1)
         .map(|event| event.time);
     acked.chain(through).map(|time| (time - AROUND, time + AROUND)).collect()
@@ -332,7 +337,8 @@ fn shape(scene: &Scene, direction: Direction, claims: &[Claim], lost: u64) -> Op
     }
     let mut losses: Vec<Event> = scene
         .events(EventKind::Unmatched, direction.entry(), direction)
-        .into_iter()
+        .iter()
+        .copied()
         .filter(|event| flows.contains(&event.pair) && event.other_frame == 0)
         .collect();
     losses.sort_by_key(|event| event.time);
