@@ -659,6 +659,7 @@ impl Shard {
         } else if tracks[seen.point].has(state::ALERT) {
             settle_offender(facts, seen.point, row.frame, Fate::Crossed);
             settle_offender(facts, other_point, node.frame, Fate::Crossed);
+            crossed_late(facts, seen, row, &node);
         }
         let idle = if seen.point == 1 { seen.idle } else { node.idle };
         if idle >= SECOND {
@@ -1153,6 +1154,10 @@ fn note_reset(facts: &mut PairFacts, row: &Row, own: &Track, reverse: &Track, se
             || seq::distance(reverse.last_seq, reverse.next).max(0) as u32,
             |hole| hole.1.wrapping_sub(hole.0),
         );
+    let offender_acks_unseen = facts
+        .more(direction, point)
+        .and_then(|more| more.missed.last())
+        .is_some_and(|&(_, edge)| edge == row.seq && own.acked == edge);
     let idle = if reverse.has(state::AFTER_SILENCE) { facts.silence[seen.point] } else { 0 };
     let turn = facts.turn;
     facts.resets.push(Reset {
@@ -1183,6 +1188,8 @@ fn note_reset(facts: &mut PairFacts, row: &Row, own: &Track, reverse: &Track, se
         offender_window: u32::from(own.window) << own.wscale,
         turn,
         acked_after: 0,
+        crossed_late: 0,
+        offender_acks_unseen,
         after: [0; 2],
         data_after: 0,
         answered: Stamp::default(),
@@ -1223,6 +1230,17 @@ fn settle_offender(facts: &mut PairFacts, point: usize, frame: u32, fate: Fate) 
         if reset.point as usize == point && reset.offender.frame == frame {
             reset.offender_fate = fate;
         }
+    }
+}
+
+/// A packet crossed: does it show that a connection outlived a reset?
+#[cold]
+fn crossed_late(facts: &mut PairFacts, seen: &Seen, row: &Row, node: &Node) {
+    /// What was under way when the reset came has crossed by then.
+    const LATE: i64 = SECOND;
+    for reset in facts.resets.iter_mut().filter(|reset| reset.direction as usize != seen.direction) {
+        let time = if reset.point as usize == seen.point { row.time } else { node.time };
+        reset.crossed_late += u32::from(time.saturating_sub(reset.at.time) > LATE);
     }
 }
 

@@ -53,21 +53,19 @@ pub fn stops(scene: &Scene) -> Vec<Stop> {
 /// The largest group of flows that may have stopped at one moment, within `window` nanoseconds, and whose packets end in the
 /// host (or outside of it).
 pub fn together(stops: &[Stop], outside: bool, window: i64) -> Vec<Stop> {
-    let fits = |stop: &&Stop| (stop.end == End::Outside) == outside;
-    let mut best: Vec<Stop> = Vec::new();
-    for candidate in stops.iter().filter(fits) {
-        let moment = candidate.at.0;
-        let group: Vec<Stop> = stops
-            .iter()
-            .filter(fits)
-            .filter(|stop| stop.before.0 <= moment.saturating_add(window) && stop.at.0 >= moment)
-            .copied()
-            .collect();
-        if group.len() > best.len() {
-            best = group;
-        }
-    }
-    best
+    let own: Vec<&Stop> = stops.iter().filter(|stop| (stop.end == End::Outside) == outside).collect();
+    let mut ends: Vec<i64> = own.iter().map(|stop| stop.at.0).collect();
+    let mut begins: Vec<i64> = own.iter().map(|stop| stop.before.0).collect();
+    ends.sort_unstable();
+    begins.sort_unstable();
+    // Of the flows that crossed before the moment's end, all but those that had stopped already.
+    let size = |moment: i64| {
+        let begun = begins.partition_point(|&before| before <= moment.saturating_add(window));
+        begun.saturating_sub(ends.partition_point(|&at| at < moment))
+    };
+    let Some(&moment) = ends.iter().rev().max_by_key(|&&moment| size(moment)) else { return Vec::new() };
+    let fits = |stop: &Stop| stop.before.0 <= moment.saturating_add(window) && stop.at.0 >= moment;
+    own.into_iter().copied().filter(fits).collect()
 }
 
 fn stop(scene: &Scene, pair: &PairView) -> Option<Stop> {
@@ -167,4 +165,46 @@ pub fn end(scene: &Scene) -> Time {
         .filter_map(|point| Some(scene.clock.to_a(point, scene.presence[point.index()].span?.1)))
         .max()
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stop(serial: u32, before: i64, at: i64) -> Stop {
+        Stop {
+            serial,
+            end: End::Host,
+            direction: Direction::Outbound,
+            before: Time(before * SECOND),
+            at: Time(at * SECOND),
+            first: Stamp::default(),
+            count: 2,
+        }
+    }
+
+    fn serials(stops: &[Stop]) -> Vec<u32> {
+        together(stops, false, SECOND).iter().map(|stop| stop.serial).collect()
+    }
+
+    #[test]
+    fn flows_belong_together_when_one_moment_fits_them_all() {
+        let stops = [stop(1, 9, 10), stop(2, 4, 11), stop(3, 9, 14), stop(4, 30, 31)];
+        assert_eq!(serials(&stops), [1, 2, 3]);
+    }
+
+    #[test]
+    fn flows_that_stop_one_after_the_other_do_not() {
+        let stops = [stop(1, 9, 10), stop(2, 19, 20), stop(3, 29, 30)];
+        assert_eq!(serials(&stops).len(), 1);
+        assert!(serials(&[]).is_empty());
+    }
+
+    #[test]
+    fn what_dies_outside_is_another_matter() {
+        let mut far = stop(2, 9, 10);
+        far.end = End::Outside;
+        assert_eq!(serials(&[stop(1, 9, 10), far]), [1]);
+        assert_eq!(together(&[stop(1, 9, 10), far], true, SECOND).len(), 1);
+    }
 }

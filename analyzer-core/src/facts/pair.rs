@@ -374,6 +374,10 @@ pub struct Reset {
     pub turn: Turn,
     /// ACKs by its receiver of bytes beyond its sequence number, after it: the connection lives on.
     pub acked_after: u32,
+    /// Packets of its receiver, other than resets, that crossed more than a second after it: the connection lives on.
+    pub crossed_late: u32,
+    /// Whether the offender acknowledged bytes that this point had never seen.
+    pub offender_acks_unseen: bool,
     /// Packets that came after it at this point, by direction.
     pub after: [u32; 2],
     /// Of those, payload from its own direction at or after its sequence number: the sender is alive.

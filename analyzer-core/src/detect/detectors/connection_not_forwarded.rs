@@ -5,7 +5,8 @@
 //! Set when all of the following are true:
 //! - the first packets of `connection-not-forwarded.flows` or more new flows (SYNs, first datagrams) are at A and not at B;
 //! - A shows no answer of any kind to them: no SYN-ACK, no reset, no ICMP error;
-//! - the capture of B ran, and shows a flow to one of the same ports, or flows with two or more of the same peers;
+//! - the capture of B ran, and shows a flow to one of the same ports, or flows with two or more of the same peers
+//!   (a warning, if only of another protocol);
 //! - at least one other flow crossed both ways at the same time;
 //! - their destinations lie beyond the host.
 //!
@@ -66,9 +67,13 @@ pub(super) const SPEC: Spec = Spec {
 fn observe(scene: &Scene) -> Vec<Claim> {
     let stuck: Vec<&PairView> = scene.pairs.iter().filter(|pair| stuck(scene, pair)).collect();
     let Some(first) = stuck.iter().filter_map(|pair| first(scene, pair)).min() else { return Vec::new() };
-    let known = stuck.iter().any(|pair| alibi::filter_allows(scene, pair, Point::B)) || peers_known(scene, &stuck);
+    let known =
+        stuck.iter().any(|pair| alibi::filter_allows(scene, pair, Point::B)) || peers_known(scene, &stuck, true);
+    // Without anything of the protocol at B a filter is not excluded; many attempts at several living peers make it unlikely.
+    let many = stuck.len() as f64 >= SPEC.value(scene, "connection-not-forwarded.cause");
+    let likely = known || (many && peers_known(scene, &stuck, false));
     let lively = lively(scene, first);
-    if !known || lively == 0 || stopped(scene) {
+    if !likely || lively == 0 || stopped(scene) {
         return Vec::new();
     }
     let (cause, why) = cause(scene, &stuck, first);
@@ -79,7 +84,11 @@ fn observe(scene: &Scene) -> Vec<Claim> {
         .map(|pair| {
             let track = pair.track(Direction::Outbound, Point::A);
             let mut claim = Claim::new(SPEC.id, pair.serial, Where::Between, Direction::Outbound);
-            claim.severity = if enough { Severity::Error } else { Severity::Info };
+            claim.severity = match (enough, known) {
+                (true, true) => Severity::Error,
+                (true, false) => Severity::Warning,
+                _ => Severity::Info,
+            };
             claim.cause = Some(cause);
             claim.protocol = "ip";
             claim.packets = u64::from(track.packets);
@@ -97,6 +106,7 @@ fn observe(scene: &Scene) -> Vec<Claim> {
                 .support_if(stuck.len() >= 5, 0.5, format!("{} of them", counted(stuck.len() as u64, "new flow")))
                 .support_if(track.packets > 1, 0.4, "their senders repeat themselves")
                 .support_if(why.is_some(), 0.3, why.clone().unwrap_or_default())
+                .contradict_if(!known, 0.3, "B shows nothing of their protocol with these peers: a filter may hide it")
                 .contradict_if(loss > 0.01, 0.4, format!("the capture of B itself missed {:.1} %", loss * 100.0));
             claim
         })
@@ -112,20 +122,19 @@ fn stuck(scene: &Scene, pair: &PairView) -> bool {
     pair.a.is_some() && pair.b.is_none() && opens && judged && !answered && !alibi::local(scene, pair)
 }
 
-/// Whether B shows other flows of the same protocol with the same peers, two or more of them. Were it a filter that hides
-/// the ports, several living peers would all have left these attempts without an answer.
-fn peers_known(scene: &Scene, stuck: &[&PairView]) -> bool {
-    let peers: BTreeSet<(u16, u128)> =
-        stuck.iter().map(|pair| (pair.protocol(), pair.inner_ends().1.address)).collect();
-    let seen = peers.iter().filter(|(protocol, address)| {
-        scene.pairs.iter().any(|pair| {
-            pair.both()
-                && pair.protocol() == *protocol
-                && pair.inner_ends().1.address == *address
-                && pair.track(Direction::Inbound, Point::B).packets > 0
-        })
-    });
-    seen.count() >= 2
+/// Whether B shows flows with the same peers, two or more of them, that are answered. Were it a filter that hides the
+/// ports, several living peers would all have left these attempts without an answer.
+fn peers_known(scene: &Scene, stuck: &[&PairView], same_protocol: bool) -> bool {
+    let protocol = |pair: &PairView| if same_protocol { pair.protocol() } else { 0 };
+    let peers: BTreeSet<(u16, u128)> = stuck.iter().map(|pair| (protocol(pair), pair.inner_ends().1.address)).collect();
+    let seen: BTreeSet<(u16, u128)> = scene
+        .pairs
+        .iter()
+        .filter(|pair| pair.both() && pair.family() != Family::Link)
+        .filter(|pair| pair.track(Direction::Inbound, Point::B).packets > 0)
+        .map(|pair| (protocol(pair), pair.inner_ends().1.address))
+        .collect();
+    peers.intersection(&seen).count() >= 2
 }
 
 fn first(scene: &Scene, pair: &PairView) -> Option<Time> {

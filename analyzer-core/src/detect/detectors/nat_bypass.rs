@@ -26,9 +26,10 @@ use crate::detect::claim::{fix, merge};
 use crate::detect::text::counted;
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold};
 use crate::facts::state;
-use crate::packet::Family;
+use crate::packet::{Endpoint, Family};
 use crate::point::{Direction, Point};
 use crate::report::{Finding, Severity, Where};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What this detector says of itself.
 pub(super) const SPEC: Spec = Spec {
@@ -49,41 +50,53 @@ pub(super) const SPEC: Spec = Spec {
 };
 
 fn observe(scene: &Scene) -> Vec<Claim> {
-    scene.pairs.iter().filter_map(|pair| leak(scene, pair)).collect()
+    let families: BTreeSet<Family> =
+        scene.pairs.iter().filter(|pair| translated(scene, pair)).map(PairView::family).collect();
+    if families.is_empty() {
+        return Vec::new();
+    }
+    let leaks = scene.pairs.iter().filter(|pair| families.contains(&pair.family()) && leaks(scene, pair));
+    let leaks: Vec<&PairView> = leaks.collect();
+    if leaks.is_empty() {
+        return Vec::new();
+    }
+    let parents: BTreeMap<(u16, Ends), u32> = scene
+        .pairs
+        .iter()
+        .filter(|pair| pair.both())
+        .filter_map(|pair| Some(((pair.protocol(), pair.ends(Point::A)?), pair.serial)))
+        .collect();
+    leaks
+        .into_iter()
+        .map(|pair| {
+            // Out of the middle of a translated flow: that flow's claims may explain it.
+            let parent = pair.ends(Point::B).and_then(|ends| parents.get(&(pair.protocol(), ends)));
+            match parent {
+                Some(&parent) if !pair.both() => claim(scene, pair, parent, false),
+                _ => claim(scene, pair, pair.serial, true),
+            }
+        })
+        .collect()
 }
 
-fn leak(scene: &Scene, pair: &PairView) -> Option<Claim> {
-    let (inside, _) = pair.ends(Point::B)?;
+/// Inside and outside end.
+type Ends = (Endpoint, Endpoint);
+
+/// Whether packets of a flow stand at B with an inside address and have no answer there.
+fn leaks(scene: &Scene, pair: &PairView) -> bool {
+    let Some((inside, _)) = pair.ends(Point::B) else { return false };
     let (out, back) = (pair.track(Direction::Outbound, Point::B), pair.track(Direction::Inbound, Point::B));
-    if pair.family() == Family::Link || out.packets == 0 || back.packets > 0 {
-        return None;
-    }
-    if !scene.inside_network(inside.ip()) || !translates(scene, pair.family()) {
-        return None;
-    }
-    if pair.both() {
-        if pair.ends(Point::A) != pair.ends(Point::B) {
-            return None;
-        }
-        return Some(claim(scene, pair, pair.serial, true));
-    }
-    // Out of the middle of a translated flow, whose claims may explain it.
-    let parent = scene.pairs.iter().find(|other| other.both() && other.ends(Point::A) == pair.ends(Point::B));
-    match parent {
-        Some(parent) if parent.protocol() == pair.protocol() => Some(claim(scene, pair, parent.serial, false)),
-        _ => Some(claim(scene, pair, pair.serial, true)),
-    }
+    let unchanged = !pair.both() || pair.ends(Point::A) == pair.ends(Point::B);
+    out.packets > 0 && back.packets == 0 && unchanged && scene.inside_network(inside.ip())
 }
 
-/// Whether flows of a family are translated at all.
-fn translates(scene: &Scene, family: Family) -> bool {
-    scene.pairs.iter().any(|pair| {
-        let (Some(inner), Some(outer)) = (pair.ends(Point::A), pair.ends(Point::B)) else { return false };
-        pair.family() == family
-            && inner.0.address != outer.0.address
-            && !scene.inside_network(outer.0.ip())
-            && pair.tracks.iter().all(|direction| direction[1].packets > 0)
-    })
+/// Whether a flow is translated, and answered.
+fn translated(scene: &Scene, pair: &PairView) -> bool {
+    let (Some(inner), Some(outer)) = (pair.ends(Point::A), pair.ends(Point::B)) else { return false };
+    pair.family() != Family::Link
+        && inner.0.address != outer.0.address
+        && !scene.inside_network(outer.0.ip())
+        && pair.tracks.iter().all(|direction| direction[1].packets > 0)
 }
 
 fn claim(scene: &Scene, pair: &PairView, flow: u32, whole: bool) -> Claim {

@@ -37,11 +37,11 @@ use crate::detect::stops::{self, End, Stop};
 use crate::detect::text::{clock_time, counted, duration};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold, alibi};
 use crate::facts::Fate;
-use crate::packet::Family;
+use crate::packet::{Endpoint, Family};
 use crate::point::{Direction, Point};
 use crate::report::{Directions, Finding, Fix, Severity, Where};
 use crate::time::{SECOND, Time};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What this detector says of itself.
 pub(super) const SPEC: Spec = Spec {
@@ -193,7 +193,8 @@ fn cause(scene: &Scene, group: &[Stop], moment: Time, outside: bool) -> (&'stati
     if outside {
         return ("unknown", None);
     }
-    let moved = twins(scene, group, |own, twin| own.0 != twin.0);
+    let alone = Alone::new(scene);
+    let moved = alone.moved(scene, group);
     if moved > 0 {
         return ("address-flush", Some(format!("{} went on under another outer address", counted(moved, "flow"))));
     }
@@ -201,7 +202,7 @@ fn cause(scene: &Scene, group: &[Stop], moment: Time, outside: bool) -> (&'stati
         return ("address-flush", Some("the host told the guest that it had no route any more".into()));
     }
     let (leaked, returned) =
-        (untranslated(scene, group, Direction::Outbound), untranslated(scene, group, Direction::Inbound));
+        (alone.untranslated(scene, group, Direction::Outbound), alone.untranslated(scene, group, Direction::Inbound));
     if returned > 0 {
         let why =
             format!("what came in for {} left the uplink again with the inner address", counted(returned, "flow"));
@@ -258,33 +259,52 @@ fn arp_in_vain(scene: &Scene, moment: Time) -> bool {
     asked.is_some_and(|last| last.0 > moment.0 + REPEATED) && answered.is_none_or(|last| last < moment)
 }
 
-/// Flows of the group whose ends appear on the uplink under another name, as `differs` has it.
-fn twins(scene: &Scene, group: &[Stop], differs: impl Fn((u128, u16), (u128, u16)) -> bool) -> u64 {
-    let found = group.iter().filter_map(|stop| scene.pair(stop.serial)).filter(|pair| {
-        let (Some(inner), Some(outer)) = (pair.ends(Point::A), pair.ends(Point::B)) else { return false };
-        scene.pairs.iter().filter(|twin| twin.a.is_none() && twin.protocol() == pair.protocol()).any(|twin| {
-            let Some((inside, outside)) = twin.ends(Point::B) else { return false };
-            outside == outer.1
-                && inside.port == outer.0.port
-                && inside.address != inner.0.address
-                && differs((outer.0.address, outer.0.port), (inside.address, inside.port))
-        })
-    });
-    found.count() as u64
+/// Flows that stand at B alone, by protocol and ends.
+struct Alone {
+    /// Protocol, outside end, inside port; then the inside address and the packets by direction.
+    flows: BTreeMap<(u16, Endpoint, u16), Vec<(u128, [u32; 2])>>,
 }
 
-/// Flows of the group of which packets of a direction stand on the uplink with the inner address.
-fn untranslated(scene: &Scene, group: &[Stop], direction: Direction) -> u64 {
-    let found = group.iter().filter_map(|stop| scene.pair(stop.serial)).filter(|pair| {
-        let (Some(inner), Some(outer)) = (pair.ends(Point::A), pair.ends(Point::B)) else { return false };
-        inner.0.address != outer.0.address
-            && scene
-                .pairs
-                .iter()
-                .filter(|twin| twin.a.is_none() && twin.protocol() == pair.protocol())
-                .any(|twin| twin.ends(Point::B) == Some(inner) && twin.track(direction, Point::B).packets > 0)
-    });
-    found.count() as u64
+impl Alone {
+    fn new(scene: &Scene) -> Self {
+        let mut flows: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for pair in scene.pairs.iter().filter(|pair| pair.a.is_none() && pair.family() != Family::Link) {
+            let Some((inside, outside)) = pair.ends(Point::B) else { continue };
+            let packets = [0, 1].map(|direction| pair.tracks[direction][1].packets);
+            flows.entry((pair.protocol(), outside, inside.port)).or_default().push((inside.address, packets));
+        }
+        Self { flows }
+    }
+
+    /// How many of the group's flows have one here for which `fits(inner address, outer address, its own, its packets)`.
+    fn count(&self, scene: &Scene, group: &[Stop], fits: impl Fn(u128, u128, u128, [u32; 2]) -> bool) -> u64 {
+        let found = group.iter().filter_map(|stop| scene.pair(stop.serial)).filter(|pair| {
+            let (Some(inner), Some(outer)) = (pair.ends(Point::A), pair.ends(Point::B)) else { return false };
+            [inner.0.port, outer.0.port].iter().any(|&port| {
+                let key = (pair.protocol(), outer.1, port);
+                self.flows
+                    .get(&key)
+                    .into_iter()
+                    .flatten()
+                    .any(|&(address, packets)| fits(inner.0.address, outer.0.address, address, packets))
+            })
+        });
+        found.count() as u64
+    }
+
+    /// Flows of the group that went on at B under another outer address.
+    fn moved(&self, scene: &Scene, group: &[Stop]) -> u64 {
+        self.count(scene, group, |inner, outer, address, packets| {
+            address != inner && address != outer && packets[0] > 0
+        })
+    }
+
+    /// Flows of the group of which packets of a direction stand at B with the inner address.
+    fn untranslated(&self, scene: &Scene, group: &[Stop], direction: Direction) -> u64 {
+        self.count(scene, group, |inner, outer, address, packets| {
+            inner != outer && address == inner && packets[direction.index()] > 0
+        })
+    }
 }
 
 fn directions(group: &[Stop]) -> Directions {

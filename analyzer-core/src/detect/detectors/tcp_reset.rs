@@ -5,7 +5,7 @@
 //! # In paired captures
 //! Set for a connection when all of the following are true:
 //! - a segment with RST carries a sequence number that its receiver must accept (RFC 9293, RFC 5961), and the receiver
-//!   did not go on acknowledging new bytes afterwards;
+//!   did not go on afterwards: it acknowledged no new bytes, and nothing of it crossed a second later;
 //! - the connection was established: both sides had acknowledged something, and neither had closed with FIN;
 //! - it is the first such reset of the connection;
 //! - it does not end a finished exchange: a reset by one of the ends counts when it has no socket any more, when it left
@@ -23,7 +23,8 @@
 //! Why the host sent it:
 //! - `firewall-reject`: a rule with `--reject-with tcp-reset`; towards the peer such a reset leaves with a partial
 //!   checksum, which the host's own stack never does; towards the guest it bears the peer's address;
-//! - `conntrack-invalid`: the segment that it answers lies beyond the window, so it was not translated;
+//! - `conntrack-invalid`: the segment that it answers lies beyond the window, or acknowledges what was never sent, so it was
+//!   not translated;
 //! - `nat-expired`: the connection had been silent for `tcp-reset.idle` or longer, and no busier one lost its entry with it;
 //! - `nat-state-lost`: the entry of a busy connection was gone: flushed, or deleted with an address.
 //!
@@ -46,11 +47,13 @@ use crate::detect::claim::{fix, merge};
 use crate::detect::text::{clock_time, count, counted, duration};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold, alibi};
 use crate::facts::{Fate, Reset, state};
+use crate::packet::Endpoint;
 use crate::packet::row::tcp_flags;
 use crate::point::{Direction, Point};
 use crate::report::{Directions, Finding, Fix, Severity, TopologyKind, Where};
 use crate::time::{MILLISECOND, SECOND};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// What this detector says of itself.
 pub(super) const SPEC: Spec = Spec {
@@ -124,13 +127,14 @@ enum Sender {
 
 fn observe(scene: &Scene) -> Vec<Claim> {
     let pairs = scene.pairs.iter().filter(|pair| pair.is_tcp() && pair.both() && !pair.facts.resets.is_empty());
-    let mut claims: Vec<Claim> = pairs.filter_map(|pair| cut(scene, pair)).collect();
+    let moved = moved(scene);
+    let mut claims: Vec<Claim> = pairs.filter_map(|pair| cut(scene, pair, &moved)).collect();
     together(&mut claims);
     claims
 }
 
 /// The reset that cut a connection, if one did.
-fn cut(scene: &Scene, pair: &PairView) -> Option<Claim> {
+fn cut(scene: &Scene, pair: &PairView, moved: &Moved) -> Option<Claim> {
     let mut resets: Vec<&Reset> = pair.facts.resets.iter().collect();
     resets.sort_by_key(|reset| (scene.clock.to_a(reset.point, reset.at.time), reset.at.frame));
     let reset = resets.into_iter().find(|reset| accepted(reset))?;
@@ -140,17 +144,17 @@ fn cut(scene: &Scene, pair: &PairView) -> Option<Claim> {
     let sender = sender(scene, reset);
     let why = match sender {
         Sender::Host | Sender::Path => String::new(),
-        Sender::Unknown if moved_away(scene, pair, reset) => return None,
+        Sender::Unknown if moved.contains(&(pair.inner_ends().1, reset.seq)) => return None,
         Sender::Guest | Sender::Peer | Sender::Unknown => unfinished(scene, pair, reset)?,
     };
     Some(claim(scene, pair, reset, sender, &why))
 }
 
 /// Whether the receiver takes the reset: its sequence number lies between what the receiver has acknowledged and what was
-/// sent to it, and the receiver acknowledged nothing beyond it afterwards.
+/// sent to it; the receiver acknowledged nothing beyond it afterwards, and none of its packets crossed a second later.
 fn accepted(reset: &Reset) -> bool {
     let in_line = reset.expected.is_none_or(|next| next.wrapping_sub(reset.seq) <= reset.own_outstanding);
-    in_line && reset.acked_after == 0
+    in_line && reset.acked_after == 0 && reset.crossed_late == 0
 }
 
 /// Whether the handshake was over and the flow was more than an attempt.
@@ -194,17 +198,19 @@ fn sender(scene: &Scene, reset: &Reset) -> Sender {
     }
 }
 
-/// Whether a reset at A answers the same inner flow's packets that had left with another outer address: the peer knows
-/// nothing of that, and resets rightly.
-fn moved_away(scene: &Scene, pair: &PairView, reset: &Reset) -> bool {
-    let outside = pair.inner_ends().1;
-    scene.pairs.iter().any(|other| {
-        other.serial != pair.serial
-            && other.is_tcp()
-            && other.a.is_none()
-            && other.inner_ends().1 == outside
-            && other.facts.resets.iter().any(|twin| twin.seq == reset.seq && twin.direction == reset.direction)
-    })
+/// Outer endpoints and sequence numbers of resets that stand at B in flows without a partner at A.
+type Moved = BTreeSet<(Endpoint, u32)>;
+
+/// Resets at B that may answer a known flow's packets under another outer address: the peer knows nothing of that, and
+/// resets rightly.
+fn moved(scene: &Scene) -> Moved {
+    let alone = scene.pairs.iter().filter(|pair| pair.is_tcp() && pair.a.is_none());
+    alone
+        .flat_map(|pair| {
+            let outside = pair.inner_ends().1;
+            pair.facts.resets.iter().map(move |reset| (outside, reset.seq))
+        })
+        .collect()
 }
 
 /// Why the connection counts as alive although one of its ends reset it; nothing when the exchange was over.
@@ -322,7 +328,7 @@ fn host_cause(scene: &Scene, reset: &Reset) -> &'static str {
     let idle = SPEC.value(scene, "tcp-reset.idle") * SECOND as f64;
     if reset.direction == Direction::Inbound || reset.partial {
         "firewall-reject"
-    } else if beyond_window(reset) {
+    } else if beyond_window(reset) || reset.offender_acks_unseen {
         "conntrack-invalid"
     } else if reset.idle as f64 >= idle {
         "nat-expired"
@@ -350,8 +356,9 @@ fn reasons(scene: &Scene, reset: &Reset, sender: Sender, cause: &str, why: &str)
             .support_if(foreign, 0.6, ttl)
             .support_if(bare(reset), 0.4, "IP identification 0, window 0, no ACK: a stack without a socket made it")
             .support_if(reset.partial, 0.5, "its checksum is partial: a firewall rule made it")
+            .support_if(reset.offender_acks_unseen, 0.4, "the segment acknowledges bytes that were never sent")
             .support_if(
-                cause == "conntrack-invalid",
+                cause == "conntrack-invalid" && !reset.offender_acks_unseen,
                 0.5,
                 format!(
                     "the segment lies {} beyond what was due, the window is {}",
@@ -466,7 +473,7 @@ fn summary(finding: &Finding, claims: &[Claim]) -> String {
             if n == 1 { "entry" } else { "entries" }
         ),
         Some("conntrack-invalid") => format!(
-            "The host itself reset {flows}{at}: its connection tracking took a segment beyond the window for invalid and \
+            "The host itself reset {flows}{at}: its connection tracking took a segment out of the window for invalid and \
              did not translate it.",
         ),
         Some("firewall-reject") if finding.direction == Directions::Outbound => format!(
@@ -579,5 +586,93 @@ fn name(point: Point) -> &'static str {
     match point {
         Point::A => "A",
         Point::B => "B",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::{Stamp, Turn};
+
+    /// A reset of the host at B, in answer to a segment that did not cross.
+    fn reset() -> Reset {
+        Reset {
+            point: Point::B,
+            direction: Direction::Outbound,
+            at: Stamp { time: 1_000_040_000, frame: 79 },
+            copy: None,
+            fate: Fate::Unmatched,
+            ttl: 64,
+            usual_ttl: 63,
+            ip_id: 0,
+            window: 0,
+            flags: tcp_flags::RST,
+            partial: false,
+            seq: 1000,
+            ack: 0,
+            expected: Some(1000),
+            other_next: Some(5600),
+            own_state: state::SYN | state::SEQ | state::ACK,
+            other_state: state::SYN | state::SEQ | state::ACK | state::DATA,
+            own_outstanding: 0,
+            other_outstanding: 600,
+            offender: Stamp { time: 1_000_000_000, frame: 78 },
+            offender_fate: Fate::Unmatched,
+            idle: 200 * MILLISECOND,
+            offender_seq: 5000,
+            offender_jump: 0,
+            offender_window: 64_240,
+            turn: Turn::default(),
+            acked_after: 0,
+            crossed_late: 0,
+            offender_acks_unseen: false,
+            after: [0; 2],
+            data_after: 0,
+            answered: Stamp::default(),
+        }
+    }
+
+    #[test]
+    fn a_reset_is_accepted_only_where_the_receiver_stands() {
+        assert!(accepted(&reset()));
+        assert!(accepted(&Reset { seq: 900, own_outstanding: 100, ..reset() }), "data was under way");
+        assert!(!accepted(&Reset { seq: 1010, ..reset() }), "in the window: a challenge ACK");
+        assert!(!accepted(&Reset { seq: 500, ..reset() }), "old");
+        assert!(!accepted(&Reset { acked_after: 1, ..reset() }), "the receiver went on");
+        assert!(!accepted(&Reset { crossed_late: 1, ..reset() }), "the receiver's packets go on crossing");
+        assert!(accepted(&Reset { seq: 3, expected: Some(3), ..reset() }), "numbers wrap");
+    }
+
+    #[test]
+    fn a_segment_beyond_the_window_is_told_from_one_in_it() {
+        assert!(!beyond_window(&reset()));
+        assert!(!beyond_window(&Reset { offender_jump: 60_000, ..reset() }));
+        assert!(beyond_window(&Reset { offender_jump: 70_000, ..reset() }));
+        let unscaled = Reset { own_state: state::SEQ | state::ACK, offender_window: 512, ..reset() };
+        assert!(!beyond_window(&Reset { offender_jump: 70_000, ..unscaled }), "the scale may be 14");
+        assert!(beyond_window(&Reset { offender_jump: 30 << 20, ..unscaled }));
+    }
+
+    #[test]
+    fn a_bare_reset_has_no_ack_window_or_identification() {
+        assert!(bare(&reset()));
+        assert!(!bare(&Reset { flags: tcp_flags::RST | tcp_flags::ACK, ..reset() }));
+        assert!(!bare(&Reset { window: 64, ..reset() }));
+    }
+
+    #[test]
+    fn a_silent_connection_lost_with_busy_ones_did_not_expire() {
+        let claim = |cause, first| {
+            let mut claim = Claim::new(SPEC.id, 0, Where::Between, Direction::Inbound);
+            claim.cause = Some(cause);
+            claim.span(crate::time::Time(first));
+            claim
+        };
+        let mut claims = vec![claim("nat-state-lost", 10 * SECOND), claim("nat-expired", 11 * SECOND)];
+        together(&mut claims);
+        assert_eq!(claims[1].cause, Some("nat-state-lost"));
+        let mut claims = vec![claim("nat-state-lost", 10 * SECOND), claim("nat-expired", 90 * SECOND)];
+        together(&mut claims);
+        assert_eq!(claims[1].cause, Some("nat-expired"));
     }
 }
