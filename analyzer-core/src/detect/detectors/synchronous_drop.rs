@@ -261,9 +261,12 @@ fn arp_in_vain(scene: &Scene, moment: Time) -> bool {
 
 /// Flows that stand at B alone, by protocol and ends.
 struct Alone {
-    /// Protocol, outside end, inside port; then the inside address and the packets by direction.
-    flows: BTreeMap<(u16, Endpoint, u16), Vec<(u128, [u32; 2])>>,
+    /// By protocol, outside end and inside port.
+    flows: BTreeMap<(u16, Endpoint, u16), Vec<Lone>>,
 }
+
+/// The inside address at B, and packets by direction.
+type Lone = (u128, [u32; 2]);
 
 impl Alone {
     fn new(scene: &Scene) -> Self {

@@ -32,6 +32,7 @@
 //! - Resets that refuse a connection, that answer late data after a FIN, that end an exchange which was complete, or that
 //!   answer the segments of an end that does not know of an earlier reset.
 //! - Resets whose sequence number is wrong: their receiver ignores them or asks back (a challenge ACK).
+//! - The habit of a program that ends each of its connections by reset: five or more over a minute are context.
 //! - Resets of the host's own traffic, or to those who scan its ports: such flows never stood at A.
 //! - A corrupted segment: it is dropped without a word, no reset follows.
 //!
@@ -53,7 +54,7 @@ use crate::point::{Direction, Point};
 use crate::report::{Directions, Finding, Fix, Severity, TopologyKind, Where};
 use crate::time::{MILLISECOND, SECOND};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What this detector says of itself.
 pub(super) const SPEC: Spec = Spec {
@@ -103,6 +104,12 @@ pub(super) const SPEC: Spec = Spec {
             source: "three questions and their answers: a kept connection, not a single errand",
         },
         Threshold {
+            name: "tcp-reset.habit",
+            unit: "resets of connections to one service by those who opened them, over a minute or more",
+            default: 5.0,
+            source: "players and monitors end every connection so",
+        },
+        Threshold {
             name: "tcp-reset.ttl",
             unit: "steps of TTL",
             default: 2.0,
@@ -130,6 +137,7 @@ fn observe(scene: &Scene) -> Vec<Claim> {
     let moved = moved(scene);
     let mut claims: Vec<Claim> = pairs.filter_map(|pair| cut(scene, pair, &moved)).collect();
     together(&mut claims);
+    habits(scene, &mut claims);
     claims
 }
 
@@ -426,6 +434,36 @@ fn together(claims: &mut [Claim]) {
     for claim in claims.iter_mut().filter(|claim| claim.cause == Some("nat-expired")) {
         if lost.iter().any(|time| time.abs_diff(claim.first.0) <= 2 * SECOND as u64) {
             claim.cause = Some("nat-state-lost");
+        }
+    }
+}
+
+/// Who opens connections to a service and ends them by reset time and again does so by habit (a player that stops, a
+/// monitor): context, not a fault.
+fn habits(scene: &Scene, claims: &mut [Claim]) {
+    /// Resets that come together have a cause of their own.
+    const SPREAD: i64 = 60 * SECOND;
+    let mut services: BTreeMap<(&str, Endpoint), Vec<usize>> = BTreeMap::new();
+    for (index, claim) in claims.iter().enumerate() {
+        let Some(pair) = scene.pair(claim.flows[0]) else { continue };
+        let (inside, outside) = pair.inner_ends();
+        match (claim.cause, opener(pair)) {
+            (Some("guest-abort"), Some(Direction::Outbound)) => {
+                services.entry(("guest-abort", outside)).or_default().push(index);
+            }
+            (Some("peer-abort"), Some(Direction::Inbound)) => {
+                services.entry(("peer-abort", inside)).or_default().push(index);
+            }
+            _ => {}
+        }
+    }
+    for resets in services.values().filter(|resets| resets.len() as f64 >= SPEC.value(scene, "tcp-reset.habit")) {
+        let times = || resets.iter().map(|&index| claims[index].first.0);
+        let spread = times().max().unwrap_or(0) - times().min().unwrap_or(0);
+        if spread >= SPREAD {
+            for &index in resets {
+                claims[index].severity = Severity::Info;
+            }
         }
     }
 }
