@@ -282,12 +282,10 @@ impl Shard {
         let mut alert = false;
         let wrong = wrong_layer(row, facts);
         match row.l4_checksum {
-            Checksum::Partial => {
-                if !own.has(state::PARTIAL) {
-                    own.state |= state::PARTIAL;
-                    self.tally.first_partial[direction][point]
-                        .get_or_insert(Stamp { time: row.time, frame: row.frame });
-                }
+            Checksum::Partial if !own.has(state::PARTIAL) => {
+                own.state |= state::PARTIAL;
+                let first = &mut self.tally.first_partial[direction][point];
+                first.get_or_insert(Stamp { time: row.time, frame: row.frame });
             }
             Checksum::Right => own.state |= state::RIGHT,
             _ => {}

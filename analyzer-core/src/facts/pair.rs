@@ -552,3 +552,50 @@ impl PairFacts {
 const fn flipped(side: u8) -> u8 {
     [0, 2, 1][side as usize % 3]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(v6: bool, kind: (u8, u8), mtu: u32) -> IcmpSeen {
+        IcmpSeen {
+            point: Point::B,
+            direction: Direction::Inbound,
+            at: Stamp::default(),
+            fate: Fate::Open,
+            reporter: 0,
+            kind,
+            mtu,
+            ttl: 64,
+            v6,
+            quoted_len: 1500,
+            quoted_seq: 0,
+            larger_after: 0,
+            smaller_after: 0,
+            first_larger: Stamp::default(),
+            last_larger: Stamp::default(),
+        }
+    }
+
+    #[test]
+    fn an_error_without_an_mtu_still_says_that_the_quoted_size_was_too_much() {
+        assert_eq!(error(false, (3, 4), 1400).limit(), 1400);
+        assert_eq!(error(false, (3, 4), 0).limit(), 1499);
+    }
+
+    #[test]
+    fn too_big_has_a_number_in_each_version() {
+        assert!(error(false, (3, 4), 1400).too_big());
+        assert!(error(true, (2, 0), 1400).too_big());
+        assert!(!error(false, (3, 3), 0).too_big());
+        assert!(!error(true, (3, 4), 0).too_big());
+    }
+
+    #[test]
+    fn without_a_syn_an_ethernet_mtu_is_the_limit() {
+        let mut facts = PairFacts::default();
+        assert_eq!(facts.frame_limit(), 1500);
+        facts.segment_limit = 9000;
+        assert_eq!(facts.frame_limit(), 9000);
+    }
+}

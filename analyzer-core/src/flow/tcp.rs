@@ -284,3 +284,91 @@ fn acked_unseen(row: &Row, reverse: &mut Track, facts: &mut PairFacts, data_dire
         more.acked_unseen += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both directions of a flow at one point.
+    #[derive(Default)]
+    struct Flow {
+        tracks: [Track; 2],
+        facts: PairFacts,
+        frame: u32,
+    }
+
+    impl Flow {
+        fn segment(&mut self, direction: usize, seq: u32, ack: u32, len: u32) -> Class {
+            self.frame += 1;
+            let row = Row {
+                seq,
+                ack,
+                len,
+                ip_len: len + 40,
+                flags: tcp_flags::ACK,
+                window: 100,
+                frame: self.frame,
+                ip_id: self.frame as u16,
+                ..Row::default()
+            };
+            let [outbound, inbound] = &mut self.tracks;
+            let (own, reverse) = if direction == 0 { (outbound, inbound) } else { (inbound, outbound) };
+            let class = observe(&row, own, reverse, &mut self.facts, direction, 1);
+            own.last_seq = row.seq;
+            own.last_ip_id = row.ip_id;
+            class
+        }
+
+        fn worst(&self) -> Head {
+            self.facts.more[0][1].as_ref().map(|more| more.worst_head).unwrap_or_default()
+        }
+    }
+
+    #[test]
+    fn a_head_that_is_never_acknowledged_stays_the_worst() {
+        let mut flow = Flow::default();
+        flow.segment(1, 1, 100, 0);
+        flow.segment(0, 100, 1, 1460);
+        flow.segment(0, 1560, 1, 1460);
+        for _ in 0..3 {
+            assert_eq!(flow.segment(0, 100, 1, 1460), Class::Retransmission);
+        }
+        let worst = flow.worst();
+        assert_eq!((worst.seq, worst.times, worst.size), (100, 3, 1500));
+        assert!(!worst.passed && !worst.shrunk);
+    }
+
+    #[test]
+    fn a_head_that_passes_in_its_size_is_no_black_hole() {
+        let mut flow = Flow::default();
+        flow.segment(1, 1, 100, 0);
+        flow.segment(0, 100, 1, 1460);
+        flow.segment(0, 100, 1, 1460);
+        flow.segment(1, 1, 1560, 0);
+        assert!(flow.worst().passed);
+        assert_eq!(flow.facts.largest_acked, [1500, 0]);
+    }
+
+    #[test]
+    fn smaller_segments_tell_that_the_sender_has_learned() {
+        let mut flow = Flow::default();
+        flow.segment(1, 1, 100, 0);
+        flow.segment(0, 100, 1, 1460);
+        flow.segment(0, 100, 1, 1460);
+        flow.segment(0, 100, 1, 1260);
+        flow.segment(1, 1, 1360, 0);
+        let worst = flow.worst();
+        assert!(worst.shrunk && !worst.passed);
+        assert_eq!(worst.times, 1);
+        assert_eq!(flow.facts.largest_acked, [0, 0], "what was acknowledged had been cut");
+    }
+
+    #[test]
+    fn a_repetition_of_acknowledged_bytes_is_spurious() {
+        let mut flow = Flow::default();
+        flow.segment(1, 1, 100, 0);
+        flow.segment(0, 100, 1, 500);
+        flow.segment(1, 1, 600, 0);
+        assert_eq!(flow.segment(0, 100, 1, 500), Class::Spurious);
+    }
+}

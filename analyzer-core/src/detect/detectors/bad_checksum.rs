@@ -438,7 +438,7 @@ fn dhcp(scene: &Scene) -> Vec<Claim> {
         let first = pair.facts.first[direction.index()][Point::A.index()];
         claim.cite(scene, Point::A, first.frame, first.time, "DHCP offer with a partial checksum");
         let track = pair.track(direction, Point::A);
-        let note = format!("still offering, {} offers in all, and the client never requests", offers);
+        let note = format!("still offering, {offers} offers in all, and the client never requests");
         claim.cite(scene, Point::A, track.last_frame, track.last_time, note);
         claim.details.insert("dhcp".into(), true.into());
         claim.details.insert("dhcp_discovers".into(), discovers.into());

@@ -17,7 +17,8 @@
 //! - the same TCP segment is repeated `pmtu-black-hole.silent-repeats` times or more and never acknowledged;
 //! - it is at least `pmtu-black-hole.smallest` bytes long and larger than any that was acknowledged in this direction, of
 //!   this flow or of another one to the same address;
-//! - that address goes on answering small packets meanwhile; without that it is context only;
+//! - that address goes on answering small packets meanwhile, and the segment is as large as the MSS allows, or the flow's
+//!   own receiver still speaks; without that it is context only;
 //! - it lies between the points when the segment never reached the second one, else outside.
 //!
 //! # Mistaken for it
@@ -156,7 +157,7 @@ fn told(scene: &Scene, pair: &PairView, direction: Direction) -> Option<Claim> {
     claim.packets = u64::from(unmoved);
     claim.details.insert("mtu".into(), mtu.into());
     claim.details.insert("smallest_lost".into(), smallest_lost.into());
-    claim.details.insert("largest_passed".into(), passed(scene, pair, direction, mtu).into());
+    claim.details.insert("largest_passed".into(), passed(scene, pair, direction, mtu));
     claim.details.insert("icmp_errors".into(), pair.facts.icmp_count.into());
     let far = direction.entry();
     let icmp_there: u64 = [Kind::IcmpEcho, Kind::IcmpError, Kind::IcmpOther]
@@ -176,6 +177,9 @@ fn told(scene: &Scene, pair: &PairView, direction: Direction) -> Option<Claim> {
     Some(claim)
 }
 
+/// How far below the limit a full segment may stay: options that the SYN did not announce.
+const FULL: u32 = 20;
+
 /// A black hole that nobody announced.
 fn silent(scene: &Scene, pair: &PairView, direction: Direction) -> Option<Claim> {
     if !pair.is_tcp() || !pair.both() || !errors(pair, direction).is_empty() {
@@ -193,10 +197,13 @@ fn silent(scene: &Scene, pair: &PairView, direction: Direction) -> Option<Claim>
         return None;
     }
     // The receiver's end speaks after the first repetition: in this flow, or in another one with the same address.
-    let alive = peers.iter().any(|peer| {
+    let answers = |peer: &PairView| {
         let answers = peer.track(direction.reverse(), point);
         answers.packets > 0 && answers.last_time > head.first.time
-    });
+    };
+    let alive = peers.iter().any(|peer| answers(peer));
+    let full = head.size.saturating_add(FULL) >= pair.facts.frame_limit();
+    let convincing = alive && (full || answers(pair));
     let exit = direction.exit();
     let crossed = pair.more(direction, exit).is_some_and(|more| more.worst_head.seq == head.seq);
     let place = match (crossed, direction) {
@@ -205,7 +212,7 @@ fn silent(scene: &Scene, pair: &PairView, direction: Direction) -> Option<Claim>
         (true, Direction::Inbound) => Where::Inside,
     };
     let mut claim = Claim::new(SPEC.id, pair.serial, place, direction);
-    claim.severity = if alive { Severity::Error } else { Severity::Info };
+    claim.severity = if convincing { Severity::Error } else { Severity::Info };
     claim.cause = Some("icmp-absent");
     claim.protocol = "tcp";
     claim.packets = u64::from(head.times);
@@ -224,6 +231,7 @@ fn silent(scene: &Scene, pair: &PairView, direction: Direction) -> Option<Claim>
         )
         .support(0.3, format!("none above {largest_passed} bytes was ever acknowledged on this path"))
         .support_if(alive, 0.6, "the other end went on answering small packets")
+        .support_if(full, 0.3, "it is as large as the MSS allows")
         .support_if(head.times >= 5, 0.3, "five repetitions or more")
         .contradict_if(!alive, 0.5, "nothing came back afterwards: the other end may be gone");
     Some(claim)

@@ -76,7 +76,13 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
             claim.frames.push((point.other(), event.other_frame));
         }
     }
-    claims.into_values().collect()
+    let mut claims: Vec<Claim> = claims.into_values().collect();
+    if claims.windows(2).any(|two| two[0].protocol != two[1].protocol) {
+        for claim in &mut claims {
+            claim.protocol = "ip";
+        }
+    }
+    claims
 }
 
 fn offered(scene: &Scene, pair: u32, direction: Direction) -> u64 {

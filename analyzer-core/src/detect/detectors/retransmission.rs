@@ -214,7 +214,9 @@ fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
         )
     };
     if stuck > 0 && needed > 0 {
-        finding.summary.push_str(&format!(" One was sent again {stuck} times and never acknowledged."));
+        finding.summary += " One was sent again ";
+        finding.summary += &count(stuck);
+        finding.summary += " times and never acknowledged.";
     }
     finding.fixes = fixes(outbound, needed);
     finding
