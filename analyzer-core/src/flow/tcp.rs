@@ -6,6 +6,7 @@ use super::ranges::Holes;
 use crate::facts::{Head, PairFacts, Stamp, Track, TrackMore, state};
 use crate::packet::row::{Row, tcp_flags};
 use crate::seq;
+use crate::time::MILLISECOND;
 
 /// What a segment brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +37,8 @@ impl Class {
 
 /// A jump of the sequence number beyond any window (RFC 7323 allows 2^30): the state starts anew.
 const LARGEST_JUMP: i32 = 1 << 30;
+/// Sooner than this no sender repeats: a probe timeout is 10 ms at least (RFC 8985, section 7.2).
+const AT_ONCE: i64 = MILLISECOND / 2;
 /// Ranges acknowledged unseen that are remembered for one direction.
 const MAX_MISSED: usize = 16;
 
@@ -167,7 +170,10 @@ fn out_of_line(
     if beyond {
         return Class::New;
     }
-    if row.ip_id != 0 && row.ip_id == own.last_ip_id && row.seq == own.last_seq {
+    // Without an identification (IPv6, or zero) only the time tells: no sender repeats so soon.
+    let at_once = row.time.saturating_sub(own.last_time) < AT_ONCE;
+    let same_packet = if row.ip_id == 0 { at_once } else { row.ip_id == own.last_ip_id };
+    if same_packet && row.seq == own.last_seq {
         more.duplicates += 1;
         return Class::Duplicate;
     }
@@ -361,6 +367,17 @@ mod tests {
         assert!(worst.shrunk && !worst.passed);
         assert_eq!(worst.times, 1);
         assert_eq!(flow.facts.largest_acked, [0, 0], "what was acknowledged had been cut");
+    }
+
+    #[test]
+    fn the_same_segment_at_once_is_a_duplicate_whether_or_not_it_has_an_identification() {
+        let mut flow = Flow::default();
+        flow.segment(1, 1, 100, 0);
+        flow.segment(0, 100, 1, 500);
+        flow.frame = u32::from(u16::MAX);
+        assert_eq!(flow.segment(0, 100, 1, 500), Class::Duplicate, "identification zero");
+        flow.frame = 1;
+        assert_eq!(flow.segment(0, 100, 1, 500), Class::Retransmission, "an identification of its own");
     }
 
     #[test]

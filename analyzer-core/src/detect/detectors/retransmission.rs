@@ -200,10 +200,11 @@ fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
             "the first copy had arrived"
         };
         format!(
-            "{} of {} ({}) were sent again without need: {why}.",
+            "{} of {} ({}) {} sent again without need: {why}.",
             counted(all, "segment"),
             count(segments),
             percent(all, segments),
+            if all == 1 { "was" } else { "were" },
         )
     } else {
         format!(
