@@ -28,6 +28,8 @@
 //!
 //! # Mistaken for it
 //! - Partial checksums where the network card finishes them: then the far end answers.
+//! - Every checksum of a flow is wrong and the far end answers: the capture stands before the checksum is made, or the
+//!   file was edited (addresses made anonymous, say).
 //! - Superframes, fragments and packets cut by the snap length: their checksum cannot be verified.
 //! - The outer UDP checksum of VXLAN and Geneve, wrong in captures with local checksum offload.
 //! - A UDP checksum of zero over IPv4: there is none.
@@ -146,7 +148,8 @@ fn changed(scene: &Scene, direction: Direction, damaged: &mut Vec<Damaged>) {
 fn arrived(scene: &Scene, direction: Direction, damaged: &mut Vec<Damaged>) {
     let place = if direction == Direction::Outbound { Where::Inside } else { Where::Outside };
     for event in scene.events(EventKind::WrongChecksum, direction.entry(), direction) {
-        if matches!(event.b, 0 | 3) {
+        let taken = scene.pair(event.pair).is_some_and(|pair| taken_all_the_same(pair, direction));
+        if matches!(event.b, 0 | 3) && !taken {
             damaged.push(Damaged {
                 event: *event,
                 direction,
@@ -157,6 +160,14 @@ fn arrived(scene: &Scene, direction: Direction, damaged: &mut Vec<Damaged>) {
             });
         }
     }
+}
+
+/// Whether every packet of a direction is wrong and the far end answers them: then the capture stands before the checksum
+/// is made, or the file was edited afterwards.
+fn taken_all_the_same(pair: &PairView, direction: Direction) -> bool {
+    let entry = direction.entry();
+    let wrong = pair.more(direction, entry).map_or(0, |more| more.wrong);
+    wrong > 0 && wrong == pair.track(direction, entry).packets && answered(pair, direction)
 }
 
 /// Wrong, and seen at the point where it leaves only: its header changed, or NAT would not touch it.
