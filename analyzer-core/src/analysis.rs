@@ -555,8 +555,10 @@ impl<'a> Engine<'a> {
             totals,
             summaries,
             thresholds: options.thresholds.clone(),
+            missed: [0; 2],
             coverage: Vec::new(),
         };
+        scene.missed = detect::missed(&scene);
         scene.coverage = detect::coverage(&scene);
         let findings = detect::run(&scene);
         Report {

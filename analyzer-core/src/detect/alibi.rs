@@ -119,12 +119,12 @@ pub fn capture_loss(scene: &Scene, point: Point) -> f64 {
     };
     let exit = point.other();
     let seen = scene.tally.packets(direction, exit);
-    let missing = missed(scene, point);
+    let missing = scene.missed[point.index()];
     if seen == 0 { 0.0 } else { missing as f64 / seen as f64 }
 }
 
 /// Packets that a point's capture missed, by rules R1 to R3. Resets and ICMP errors do not count: hosts make them.
-pub fn missed(scene: &Scene, point: Point) -> u64 {
+pub(crate) fn count_missed(scene: &Scene, point: Point) -> u64 {
     let direction = match point {
         Point::A => Direction::Outbound,
         Point::B => Direction::Inbound,

@@ -115,7 +115,7 @@ fn capture_loss(scene: &Scene, point: Point, limits: &mut Vec<Coverage>) {
             interface.dropped.unwrap_or(0) + interface.dropped_by_os.unwrap_or(0) + interface.dropped_between
         })
         .sum();
-    let missed = alibi::missed(scene, point);
+    let missed = scene.missed[point.index()];
     let share = alibi::capture_loss(scene, point);
     if counters == 0 && share <= NOTABLE_LOSS {
         return;

@@ -31,6 +31,11 @@ pub(crate) fn coverage(scene: &Scene) -> Vec<crate::report::Coverage> {
     coverage::judge(scene)
 }
 
+/// Packets that each capture missed although they must have passed it.
+pub(crate) fn missed(scene: &Scene) -> [u64; 2] {
+    crate::point::Point::BOTH.map(|point| alibi::count_missed(scene, point))
+}
+
 /// Runs all detectors.
 pub fn run(scene: &Scene) -> Vec<Finding> {
     engine::run(scene, SPECS)

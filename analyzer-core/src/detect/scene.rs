@@ -36,6 +36,8 @@ pub struct Scene {
     pub summaries: [CaptureSummary; 2],
     /// Thresholds that differ from their defaults.
     pub thresholds: BTreeMap<String, f64>,
+    /// Packets that each capture missed although they must have passed it.
+    pub missed: [u64; 2],
     /// What limits the verdicts.
     pub coverage: Vec<Coverage>,
 }
