@@ -483,6 +483,12 @@ impl<'a> Engine<'a> {
             a,
             b,
             inside_is_high: members.inside_is_high,
+            macs: [0, 1].map(|point| {
+                let flow = &self.points[point].table.flows[[members.a, members.b][point]? as usize];
+                let (mac, from_high) = flow.mac;
+                let outbound = from_high == members.inside_is_high[point];
+                (mac != 0).then_some((mac, if outbound { Direction::Outbound } else { Direction::Inbound }))
+            }),
             tracks: Default::default(),
             facts: Default::default(),
         })
@@ -549,6 +555,7 @@ impl<'a> Engine<'a> {
             tally,
             activity: [a.activity, b.activity],
             presence: [a.presence, b.presence],
+            link: [a.link, b.link],
             clock,
             overlap: self.overlap,
             topology,

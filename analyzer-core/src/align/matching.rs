@@ -42,6 +42,10 @@ const MAX_GAPS: usize = 8;
 const AHEAD: usize = 32;
 /// Payload above this length on the wire is a superframe (an Ethernet MTU and its headers).
 const ETHERNET_MTU: u32 = 1500;
+/// Packets that are remembered in a shard to tell those that come again: some milliseconds of a busy link.
+const RECENT: usize = 1024;
+/// Upper half of an entry of [`Shard::recent`].
+const HASH: u64 = !(u32::MAX as u64);
 /// No node.
 const NONE: u32 = crate::facts::NO_NODE;
 
@@ -101,6 +105,9 @@ pub struct Shard {
     pub tally: Tally,
     /// Delays over time, for the clock.
     pub delays: Delays,
+    /// What matched lately at the point that it passed last: hash of the packet and its flow, and in the lower half the
+    /// frame. Tells a packet that comes again.
+    recent: Vec<u64>,
     /// Packets given up early because too many waited.
     pub hurried: u64,
     /// Slots of connections that ended in this window, with the time on A's clock.
@@ -347,6 +354,9 @@ impl Shard {
                 }
             }
             Kind::Udp => {
+                if let Some(Detail::Dns(dns)) = detail {
+                    note_dns(facts, row, dns, direction, point, now);
+                }
                 if own.packets == 0 || reverse.last_time > own.last_time {
                     own.next = own.packets;
                     facts.talking_since[direction][point] = Stamp { time: row.time, frame: row.frame };
@@ -373,6 +383,7 @@ impl Shard {
                     alert = true;
                 }
             }
+            Kind::IcmpEcho => note_echo(facts, row, own, direction, point),
             Kind::Fragment => facts.flags |= pair_flags::FRAGMENTS,
             _ => {}
         }
@@ -670,6 +681,17 @@ impl Shard {
             }
         }
 
+        let (exit_key, exit_id, exit_frame) = if seen.point == seen.direction {
+            (node.key, node.ip_id, node.frame)
+        } else {
+            (content_key(row), row.ip_id, row.frame)
+        };
+        if self.recent.is_empty() {
+            self.recent = vec![0; RECENT];
+        }
+        let hash = copy_hash(exit_key, exit_id, seen.slot, seen.direction);
+        self.recent[hash as usize % RECENT] = hash & HASH | u64::from(exit_frame);
+
         // Which of the two passed first, and which last, is a matter of the direction, not of the order of reading.
         let entry = seen.direction;
         let (entry_class, exit_class) =
@@ -778,6 +800,9 @@ impl Shard {
     #[inline]
     fn wait(&mut self, row: &Row, seen: &Seen, key: u64, seq: u32, len: u32, touched: bool, wrong: u8) {
         let data = row.kind == Kind::Tcp && row.len > 0;
+        if seen.point != seen.direction && row.ip_id != 0 && !touched && self.comes_again(row, seen, key) {
+            return;
+        }
         let node = Node {
             key: if data && touched { u64::MAX } else { key },
             time: row.time,
@@ -818,6 +843,22 @@ impl Shard {
             track.cursor = id;
         }
         self.waiting += 1;
+    }
+
+    /// A packet leaves the host that nothing waited for: whether it left it before, with the same content and
+    /// identification.
+    #[cold]
+    fn comes_again(&mut self, row: &Row, seen: &Seen, key: u64) -> bool {
+        let hash = copy_hash(key, row.ip_id, seen.slot, seen.direction);
+        let entry = self.recent.get(hash as usize % RECENT).copied().unwrap_or(0);
+        if entry & HASH != hash & HASH || entry as u32 == row.frame {
+            return false;
+        }
+        let facts = &mut self.facts[seen.slot as usize];
+        facts.more_mut(seen.direction, seen.point).duplicates += 1;
+        let event = event(facts.serial, row, seen, 0, entry & !HASH, 0);
+        self.events.push(EventKind::Duplicate, event);
+        true
     }
 
     #[inline]
@@ -1036,6 +1077,12 @@ fn content_key(row: &Row) -> u64 {
     }
 }
 
+/// What tells a packet that comes again in its flow from all others.
+#[inline]
+fn copy_hash(key: u64, ip_id: u16, slot: u32, direction: usize) -> u64 {
+    mix(key ^ u64::from(ip_id) << 40, u64::from(slot) << 1 ^ direction as u64 ^ 0x8ebc_6af0_9c88_c6e3)
+}
+
 /// The layer whose checksum is wrong: 3 or 4; 0 for none. Superframes have no checksum of their own.
 #[inline]
 fn wrong_layer(row: &Row, facts: &PairFacts) -> u8 {
@@ -1141,6 +1188,41 @@ fn extend_run(more: &mut TrackMore, node: &Node, matched_order: u32) {
         largest: node.ip_len,
         smallest: node.ip_len,
     };
+}
+
+/// Echo messages are numbered: from the first missing number on, the pace of those that come is kept.
+#[cold]
+fn note_echo(facts: &mut PairFacts, row: &Row, own: &Track, direction: usize, point: usize) {
+    if !row.has(bits::REPLY) {
+        facts.flags |= if direction == 0 { pair_flags::ECHO_OUTBOUND } else { pair_flags::ECHO_INBOUND };
+    }
+    let step = (row.seq as u16).wrapping_sub(own.last_seq as u16);
+    let missing = if own.packets > 0 && step < 1 << 15 { u32::from(step).saturating_sub(1) } else { 0 };
+    let begun = facts.more[direction][point].as_deref().is_some_and(|more| more.echo.count > 0);
+    if begun || missing > 0 {
+        facts.more_mut(direction, point).echo.add(Stamp { time: row.time, frame: row.frame }, missing);
+    }
+}
+
+#[cold]
+fn note_dns(
+    facts: &mut PairFacts,
+    row: &Row,
+    dns: &crate::packet::detail::Dns,
+    direction: usize,
+    point: usize,
+    now: i64,
+) {
+    if row.has(bits::GROUP) {
+        return;
+    }
+    let at = Stamp { time: row.time, frame: row.frame };
+    let known = facts.dns.get_or_insert_default();
+    if dns.response {
+        known.answer(dns.id, dns.question_type, direction, point, at);
+    } else {
+        known.ask(dns.id, dns.question_type, direction, point, at, now);
+    }
 }
 
 #[cold]

@@ -3,12 +3,14 @@
 use crate::align::clock::{ClockMap, Overlap};
 use crate::align::topology::{PairedFlow, ends};
 use crate::capture::CaptureSummary;
-use crate::facts::{Activity, Event, EventIndex, EventKind, PairFacts, Tally, Track, TrackMore, pair_flags, state};
+use crate::facts::{
+    Activity, Event, EventIndex, EventKind, LinkFacts, PairFacts, Tally, Track, TrackMore, pair_flags, state,
+};
 use crate::flow::ingest::Presence;
 use crate::packet::{Endpoint, Family, FlowKey};
 use crate::point::{Direction, Point};
 use crate::report::{Coverage, FlowName, Topology, Totals};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// All that one analysis has learned.
@@ -24,6 +26,8 @@ pub struct Scene {
     pub activity: [Activity; 2],
     /// What passed each point at all.
     pub presence: [Presence; 2],
+    /// What the link layer of each point shows.
+    pub link: [LinkFacts; 2],
     /// B's clock against A's.
     pub clock: ClockMap,
     /// What each capture covers of the other's time.
@@ -55,6 +59,8 @@ pub struct PairView {
     pub b: Option<FlowKey>,
     /// Whether the inside endpoint is the high one, by point.
     pub inside_is_high: [bool; 2],
+    /// By point: source MAC of its first packet, and which way that went.
+    pub macs: [Option<(u64, Direction)>; 2],
     /// Hot facts by direction and point.
     pub tracks: [[Track; 2]; 2],
     /// Cold facts.
@@ -225,6 +231,18 @@ impl Scene {
     /// The pair of an event.
     pub fn pair(&self, serial: u32) -> Option<&PairView> {
         self.pairs.binary_search_by_key(&serial, |view| view.serial).ok().map(|index| &self.pairs[index])
+    }
+
+    /// MACs that sent outbound packets of IP flows that cross, at a point: guests at A, the host or its guests at B.
+    pub fn own_macs(&self, point: Point) -> BTreeSet<u64> {
+        let all = self.pairs.iter().filter(|pair| pair.both() && pair.family() != Family::Link);
+        let unicast = all.filter(|pair| !pair.inner_ends().1.ip().is_multicast());
+        // A flow may have been taken the wrong way round: the majority decides.
+        let mut votes: BTreeMap<u64, i32> = BTreeMap::new();
+        for (mac, direction) in unicast.filter_map(|pair| pair.macs[point.index()]) {
+            *votes.entry(mac).or_default() += if direction == Direction::Outbound { 1 } else { -1 };
+        }
+        votes.into_iter().filter(|(_, votes)| *votes > 0).map(|(mac, _)| mac).collect()
     }
 
     /// Whether an address lies in one of the inside networks.

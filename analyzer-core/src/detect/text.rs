@@ -60,6 +60,12 @@ pub fn point_name(point: Point) -> &'static str {
     }
 }
 
+/// A MAC: `52:54:00:aa:00:01`.
+pub fn mac_text(mac: u64) -> String {
+    let bytes = mac.to_be_bytes();
+    bytes[2..].iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
+}
+
 /// The time of day, to the millisecond: `00:52:07.455`.
 pub fn clock_time(time: Time) -> String {
     time.to_string().get(11..23).unwrap_or_default().to_owned()

@@ -18,7 +18,7 @@ pub enum EventKind {
     TosDiffers,
     /// Seen at B in another order than at A.
     Reordered,
-    /// The same packet again at one point.
+    /// The same packet again at the point that its direction passes last. `a`: frame of the first copy.
     Duplicate,
     /// An acknowledgment of bytes that were never seen at this point. `a`: bytes.
     AckedUnseen,

@@ -5,11 +5,15 @@
 
 mod activity;
 mod event;
+mod link;
+mod message;
 mod pair;
 mod tally;
 
 pub use activity::{Activity, Gap, Series};
 pub use event::{Event, EventIndex, EventKind, Events, Thinned};
+pub use link::{Asked, Echo, LinkFacts, SpanningTree, Unanswered};
+pub use message::{DnsFacts, EchoPace, Question};
 pub use pair::{
     Fate, Head, IcmpSeen, MAX_ICMP, MAX_RESETS, NO_NODE, PairFacts, Reset, Run, Stamp, SynOptions, Track, TrackMore,
     Turn, pair_flags, state,

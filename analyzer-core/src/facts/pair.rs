@@ -1,5 +1,6 @@
 //! What is known of one flow pair: a hot line for each direction and point, the rare rest boxed.
 
+use super::message::{DnsFacts, EchoPace};
 use crate::flow::ranges::Holes;
 use crate::point::{Direction, Point};
 
@@ -208,6 +209,8 @@ pub struct TrackMore {
     pub head: Head,
     /// The head that was retransmitted most often.
     pub worst_head: Head,
+    /// ICMP echo: what came through after the first number was missing.
+    pub echo: EchoPace,
     /// Silences of this direction while the other spoke: last packet before, first after. The longest few.
     pub gaps: Vec<(Stamp, Stamp)>,
 }
@@ -442,6 +445,10 @@ pub mod pair_flags {
     pub const REBOUND: u8 = 1 << 3;
     /// Taken from inside a tunnel.
     pub const TUNNEL: u8 = 1 << 4;
+    /// An echo request went out.
+    pub const ECHO_OUTBOUND: u8 = 1 << 5;
+    /// An echo request came in.
+    pub const ECHO_INBOUND: u8 = 1 << 6;
 }
 
 /// The facts of a flow pair that are not per packet. The first cache line is what payload at B touches.
@@ -496,6 +503,8 @@ pub struct PairFacts {
     pub reported_twice: [u32; 2],
     /// DHCP messages by point and type.
     pub dhcp: Option<Box<[[u32; 9]; 2]>>,
+    /// DNS questions.
+    pub dns: Option<Box<DnsFacts>>,
     /// Longest silence of both directions at B, of a second or more, that ended with a packet of this direction that
     /// crossed: what a NAT entry is known to live through.
     pub survived: [i64; 2],
@@ -527,6 +536,13 @@ impl PairFacts {
         self.dcid.reverse();
         self.probe.reverse();
         self.talking_since.reverse();
+        if let Some(dns) = &mut self.dns {
+            dns.flip();
+        }
+        let echo = self.flags & (pair_flags::ECHO_OUTBOUND | pair_flags::ECHO_INBOUND);
+        if echo == pair_flags::ECHO_OUTBOUND || echo == pair_flags::ECHO_INBOUND {
+            self.flags ^= pair_flags::ECHO_OUTBOUND | pair_flags::ECHO_INBOUND;
+        }
         self.survived.reverse();
     }
 

@@ -5,7 +5,7 @@
 
 use crate::align::SHARDS;
 use crate::capture::{CaptureReader, Next};
-use crate::facts::Activity;
+use crate::facts::{Activity, LinkFacts};
 use crate::flow::table::{Entry, FlowTable, UNPAIRED, fingerprint};
 use crate::packet::row::{bits, tcp_flags};
 use crate::packet::{Decoder, Detail, FlowKey, Kind, Row};
@@ -152,6 +152,8 @@ pub struct Ingest {
     pub activity: Activity,
     /// What passed at all.
     pub presence: Presence,
+    /// What the link layer shows.
+    pub link: LinkFacts,
     /// Rows decoded ahead of their window by [`Ingest::peek`].
     stash: VecDeque<(Row, FlowKey, Option<Detail>)>,
     /// Records read.
@@ -172,6 +174,7 @@ impl Ingest {
             batch: Batch::default(),
             activity: Activity::default(),
             presence: Presence::default(),
+            link: LinkFacts::default(),
             stash: VecDeque::new(),
             packets: 0,
             stop: Stop::Time,
@@ -291,6 +294,9 @@ impl Ingest {
             if row.bits & (bits::CUT | bits::MALFORMED) != 0 || row.l2 & 0xffff != 0 {
                 self.unusual(row);
             }
+            if row.bits & (bits::GROUP | bits::TRAILER) != 0 || row.detail != 0 {
+                self.link(row);
+            }
             self.reached = row.time;
             let mut entry = match self.table.find(print) {
                 Some(entry) => entry,
@@ -320,7 +326,19 @@ impl Ingest {
         let entry = self.table.open(print, *key);
         let opens = row.kind == Kind::Tcp && row.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
         self.table.flows[entry.flow as usize].begun = !opens;
+        self.table.flows[entry.flow as usize].mac = (row.l2 >> 16, row.has(bits::FROM_HIGH));
         entry
+    }
+
+    /// Hands a row that concerns the link layer to its facts; most details do not.
+    #[cold]
+    fn link(&mut self, row: &Row) {
+        let detail = (row.detail != 0).then(|| self.batch.details.get(row.detail as usize - 1)).flatten();
+        let concerned = row.bits & (bits::GROUP | bits::TRAILER) != 0
+            || matches!(detail, Some(Detail::Arp(_) | Detail::Dhcp(_) | Detail::Bpdu(_)));
+        if concerned {
+            self.link.observe(row, detail);
+        }
     }
 
     #[cold]
@@ -348,6 +366,7 @@ impl Ingest {
                 let entry = self.table.open(print, *key);
                 self.table.flows[entry.flow as usize].opening = Some(row.seq);
                 self.table.flows[entry.flow as usize].begun = true;
+                self.table.flows[entry.flow as usize].mac = (row.l2 >> 16, row.has(bits::FROM_HIGH));
                 entry
             }
         }

@@ -42,6 +42,8 @@ pub struct Flow {
     pub opening: Option<u32>,
     /// Whether a packet other than an opening SYN was seen.
     pub begun: bool,
+    /// Source MAC of its first packet (0 for none), and whether the high endpoint sent that.
+    pub mac: (u64, bool),
     /// Head and tail of the rows held for it by the pairing stage (`u32::MAX` for none).
     pub held: (u32, u32),
     /// Whether a later incarnation has taken its slot in the table.
@@ -130,6 +132,7 @@ impl FlowTable {
             pair: UNPAIRED,
             opening: None,
             begun: false,
+            mac: (0, false),
             held: (u32::MAX, u32::MAX),
             replaced: false,
             live: true,

@@ -1,0 +1,162 @@
+//! Questions and answers of a flow: ICMP echo and DNS.
+
+use super::pair::Stamp;
+
+/// The pace of echo messages at a point, from the first one on that a number before is missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct EchoPace {
+    /// The first message after a missing one.
+    pub first: Stamp,
+    /// Messages since.
+    pub count: u32,
+    /// Numbers missing.
+    pub missing: u32,
+    /// Time of the latest.
+    pub last: i64,
+    /// Sum of the squares of the seconds between them.
+    pub squares: f64,
+}
+
+impl EchoPace {
+    /// Takes a message; `missing` numbers are missing just before it.
+    pub fn add(&mut self, at: Stamp, missing: u32) {
+        if self.count == 0 {
+            self.first = at;
+        } else {
+            let seconds = (at.time - self.last) as f64 / 1e9;
+            self.squares += seconds * seconds;
+        }
+        self.count += 1;
+        self.missing += missing;
+        self.last = at.time;
+    }
+
+    /// Messages a second.
+    pub fn rate(&self) -> Option<f64> {
+        let seconds = (self.last - self.first.time) as f64 / 1e9;
+        (self.count > 1 && seconds > 0.0).then(|| f64::from(self.count - 1) / seconds)
+    }
+
+    /// Standard deviation of the intervals by their mean: near 0 for a regular pace, near 1 for a random one.
+    pub fn irregularity(&self) -> Option<f64> {
+        let mean = 1.0 / self.rate()?;
+        let variance = self.squares / f64::from(self.count - 1) - mean * mean;
+        Some(variance.max(0.0).sqrt() / mean)
+    }
+}
+
+/// A DNS question whose answer has not reached the client yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Question {
+    /// Transaction id.
+    pub id: u16,
+    /// Type that it asks for.
+    pub question_type: u16,
+    /// 0 outbound, 1 inbound.
+    pub direction: u8,
+    /// Times it was asked, by point.
+    pub times: [u8; 2],
+    /// Where and when it was asked first, by point.
+    pub asked: [Stamp; 2],
+    /// The same times on A's clock.
+    pub when: [i64; 2],
+    /// When it was asked last, on A's clock.
+    pub latest: i64,
+    /// The answer, by point.
+    pub answer: [Stamp; 2],
+}
+
+/// Most DNS questions of one flow that are followed at once.
+const MAX_QUESTIONS: usize = 32;
+
+/// The DNS questions of one flow.
+#[derive(Clone, Debug, Default)]
+pub struct DnsFacts {
+    /// Not answered yet, oldest first; a bounded number.
+    pub open: Vec<Question>,
+    /// Questions in all, repetitions not counted.
+    pub asked: u32,
+    /// Answers that reached the client.
+    pub answered: u32,
+    /// Questions given up because too many were open.
+    pub given_up: u32,
+    /// Questions whose first copy entered the host and did not leave it, while another of the same socket did within
+    /// milliseconds; at most a few.
+    pub raced: Vec<Question>,
+}
+
+impl DnsFacts {
+    /// How long a stub resolver waits before it asks again: 5 s in glibc (resolv.conf(5)); the shortest usual time is half.
+    const RETRY: i64 = 2_500_000_000;
+    /// How close questions of one socket stand that race each other.
+    const TOGETHER: i64 = 50_000_000;
+
+    /// Takes a question at a point; `when` is its time on A's clock.
+    pub fn ask(&mut self, id: u16, question_type: u16, direction: usize, point: usize, at: Stamp, when: i64) {
+        let known = self.open.iter().position(|question| {
+            (question.id, question.question_type, question.direction) == (id, question_type, direction as u8)
+        });
+        let index = known.unwrap_or_else(|| {
+            if self.open.len() >= MAX_QUESTIONS {
+                self.open.remove(0);
+                self.given_up += 1;
+            }
+            self.asked += 1;
+            self.open.push(Question { id, question_type, direction: direction as u8, ..Question::default() });
+            self.open.len() - 1
+        });
+        let question = &mut self.open[index];
+        question.times[point] = question.times[point].saturating_add(1);
+        question.latest = when;
+        if question.asked[point].frame == 0 {
+            question.asked[point] = at;
+            question.when[point] = when;
+            self.check_race(index, direction, point);
+        }
+    }
+
+    /// A question that leaves the host only when it is asked again, while its sibling left at once.
+    fn check_race(&mut self, index: usize, entry: usize, point: usize) {
+        let question = self.open[index];
+        let late = point != entry
+            && question.asked[entry].frame != 0
+            && question.when[point] - question.when[entry] >= Self::RETRY
+            && question.times[entry] > 1;
+        if late && self.raced.len() < MAX_QUESTIONS {
+            self.raced.push(question);
+        }
+    }
+
+    /// Takes an answer at a point. `direction` is the answer's.
+    pub fn answer(&mut self, id: u16, question_type: u16, direction: usize, point: usize, at: Stamp) {
+        let Some(index) = self.open.iter().position(|question| {
+            question.id == id
+                && question.direction as usize == 1 - direction
+                && (question_type == 0 || question.question_type == 0 || question.question_type == question_type)
+        }) else {
+            return;
+        };
+        let question = &mut self.open[index];
+        question.answer[point] = at;
+        // The point nearest to the client: where the question entered, if it was seen there.
+        let entry = question.direction as usize;
+        let near = if question.asked[entry].frame == 0 { 1 - entry } else { entry };
+        if point == near {
+            self.open.remove(index);
+            self.answered += 1;
+        }
+    }
+
+    /// Whether a raced question had a sibling: another question of the flow within milliseconds.
+    pub fn together(one: &Question, other: &Question) -> bool {
+        let entry = one.direction as usize;
+        one.id != other.id && (one.when[entry] - other.when[entry]).abs() <= Self::TOGETHER
+    }
+
+    /// Swaps the directions.
+    pub(super) fn flip(&mut self) {
+        for question in self.open.iter_mut().chain(&mut self.raced) {
+            question.direction ^= 1;
+        }
+    }
+}
