@@ -25,7 +25,7 @@ const EXPLAINED_BY: &[(&str, &[&str])] = &[
     ("synchronous-drop", &["synchronous-stall"]),
     ("duplicate-frame", &["reflected-frame"]),
     ("mac-move", &["reflected-frame"]),
-    ("dns-unanswered", LOSS_CAUSES),
+    ("dns-unanswered", &["synchronous-drop", "synchronous-stall", "bad-checksum"]),
     ("dhcp-unanswered", &["bad-checksum"]),
 ];
 
@@ -42,6 +42,9 @@ const LOSS_CAUSES: &[&str] = &[
     "pmtu-black-hole",
     "reflected-frame",
 ];
+
+/// Causes that concern a link as a whole, so that they explain symptoms of any flow.
+const LINK_FAULTS: &[&str] = &["reflected-frame"];
 
 /// How long before its cause is recognised a symptom may begin and still be its effect.
 const LEAD: i64 = SECOND;
@@ -80,19 +83,26 @@ pub(super) fn run(scene: &Scene, specs: &[Spec]) -> Vec<Finding> {
 /// Lowers to context what another detector explains for the same flow.
 fn explain(claims: &mut [Claim]) {
     let mut causes: HashMap<(&'static str, u32), i64> = HashMap::new();
+    // Faults of the link concern whatever crosses it.
+    let mut links: HashMap<&'static str, i64> = HashMap::new();
     for claim in claims.iter().filter(|claim| claim.severity != Severity::Info) {
         for &flow in &claim.flows {
             let first = causes.entry((claim.id, flow)).or_insert(claim.first.0);
+            *first = (*first).min(claim.first.0);
+        }
+        if claim.flows.is_empty() {
+            let first = links.entry(claim.id).or_insert(claim.first.0);
             *first = (*first).min(claim.first.0);
         }
     }
     for claim in claims.iter_mut() {
         let Some((_, explained_by)) = EXPLAINED_BY.iter().find(|(symptom, _)| *symptom == claim.id) else { continue };
         let cause = explained_by.iter().find(|cause| {
-            !claim.flows.is_empty()
-                && claim.flows.iter().all(|&flow| {
-                    causes.get(&(**cause, flow)).is_some_and(|&first| claim.first.0 >= first.saturating_sub(LEAD))
-                })
+            let later = |first: &i64| claim.first.0 >= first.saturating_sub(LEAD);
+            let by_link = LINK_FAULTS.contains(cause) && links.get(*cause).is_some_and(later);
+            let by_flow = !claim.flows.is_empty()
+                && claim.flows.iter().all(|&flow| causes.get(&(**cause, flow)).is_some_and(later));
+            by_link || by_flow
         });
         if let Some(cause) = cause {
             claim.because = Some(cause);

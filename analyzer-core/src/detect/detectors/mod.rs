@@ -10,6 +10,7 @@ mod nat_rebinding;
 mod offload_artifact;
 mod one_sided_retransmission;
 mod pmtu_black_hole;
+mod reflected_frame;
 mod reordering;
 mod retransmission;
 mod synchronous_drop;
@@ -37,6 +38,7 @@ pub const SPECS: &[Spec] = &[
     synchronous_stall::SPEC,
     connection_not_forwarded::SPEC,
     connection_unanswered::SPEC,
+    reflected_frame::SPEC,
     tcp_zero_window::SPEC,
     reordering::SPEC,
     mss_clamped::SPEC,
