@@ -3,6 +3,7 @@
 mod bad_checksum;
 mod connection_not_forwarded;
 mod connection_unanswered;
+mod duplicate_frame;
 mod header_rewritten;
 mod mss_clamped;
 mod nat_bypass;
@@ -38,6 +39,7 @@ pub const SPECS: &[Spec] = &[
     synchronous_stall::SPEC,
     connection_not_forwarded::SPEC,
     connection_unanswered::SPEC,
+    duplicate_frame::SPEC,
     reflected_frame::SPEC,
     tcp_zero_window::SPEC,
     reordering::SPEC,
