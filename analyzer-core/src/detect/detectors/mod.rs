@@ -5,6 +5,7 @@ mod connection_not_forwarded;
 mod connection_unanswered;
 mod duplicate_frame;
 mod header_rewritten;
+mod icmp_rate_limit;
 mod mss_clamped;
 mod nat_bypass;
 mod nat_rebinding;
@@ -39,6 +40,7 @@ pub const SPECS: &[Spec] = &[
     synchronous_stall::SPEC,
     connection_not_forwarded::SPEC,
     connection_unanswered::SPEC,
+    icmp_rate_limit::SPEC,
     duplicate_frame::SPEC,
     reflected_frame::SPEC,
     tcp_zero_window::SPEC,
