@@ -3,6 +3,7 @@
 mod bad_checksum;
 mod connection_not_forwarded;
 mod connection_unanswered;
+mod dns_unanswered;
 mod duplicate_frame;
 mod header_rewritten;
 mod icmp_rate_limit;
@@ -43,6 +44,7 @@ pub const SPECS: &[Spec] = &[
     icmp_rate_limit::SPEC,
     duplicate_frame::SPEC,
     reflected_frame::SPEC,
+    dns_unanswered::SPEC,
     tcp_zero_window::SPEC,
     reordering::SPEC,
     mss_clamped::SPEC,
