@@ -1,8 +1,10 @@
 //! The detectors, one file a fault.
 
+mod arp_unanswered;
 mod bad_checksum;
 mod connection_not_forwarded;
 mod connection_unanswered;
+mod dhcp_unanswered;
 mod dns_unanswered;
 mod duplicate_frame;
 mod header_rewritten;
@@ -44,6 +46,8 @@ pub const SPECS: &[Spec] = &[
     icmp_rate_limit::SPEC,
     duplicate_frame::SPEC,
     reflected_frame::SPEC,
+    arp_unanswered::SPEC,
+    dhcp_unanswered::SPEC,
     dns_unanswered::SPEC,
     tcp_zero_window::SPEC,
     reordering::SPEC,
