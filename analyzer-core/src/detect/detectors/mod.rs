@@ -9,6 +9,7 @@ mod dns_unanswered;
 mod duplicate_frame;
 mod header_rewritten;
 mod icmp_rate_limit;
+mod mac_move;
 mod mss_clamped;
 mod nat_bypass;
 mod nat_rebinding;
@@ -18,6 +19,7 @@ mod pmtu_black_hole;
 mod reflected_frame;
 mod reordering;
 mod retransmission;
+mod stp_topology_change;
 mod synchronous_drop;
 mod synchronous_stall;
 mod tcp_reset;
@@ -46,6 +48,8 @@ pub const SPECS: &[Spec] = &[
     icmp_rate_limit::SPEC,
     duplicate_frame::SPEC,
     reflected_frame::SPEC,
+    mac_move::SPEC,
+    stp_topology_change::SPEC,
     arp_unanswered::SPEC,
     dhcp_unanswered::SPEC,
     dns_unanswered::SPEC,
