@@ -22,6 +22,14 @@ impl Point {
         self as usize
     }
 
+    /// The direction whose packets pass this point last.
+    pub const fn leaving(self) -> Direction {
+        match self {
+            Self::A => Direction::Inbound,
+            Self::B => Direction::Outbound,
+        }
+    }
+
     /// The point across the host.
     #[must_use]
     pub const fn other(self) -> Self {

@@ -328,8 +328,10 @@ impl Pairing {
         if source != destination {
             return source > destination;
         }
-        // No hop lies between, so a TTL that has lost some comes from a router outside.
-        if row.ttl != 0 && !FRESH_TTL.contains(&row.ttl) && row.kind != Kind::Arp && row.kind != Kind::Link {
+        // No hop lies between, so a TTL that has lost some comes from a router outside; but not to a group, where senders
+        // start with 1 (RFC 1112, section 6.1).
+        let routed = row.kind != Kind::Arp && row.kind != Kind::Link && !row.has(bits::GROUP) && row.ttl > 1;
+        if routed && !FRESH_TTL.contains(&row.ttl) {
             return false;
         }
         if let Some((_, time)) = other {

@@ -146,6 +146,21 @@ pub(crate) fn count_missed(scene: &Scene, point: Point) -> u64 {
             .sum::<u64>()
 }
 
+/// Whether a capture holds a good part of its packets twice (`-i any`, two interfaces in one file): what leaves the host
+/// there comes again with the same content and IP identification, and of what enters there half seems lost.
+pub fn doubled(scene: &Scene, point: Point) -> bool {
+    /// Fewest packets that come again.
+    const FEWEST: u64 = 4;
+    /// Half of all packets come again, less what has no identification.
+    const SHARE: u64 = 3;
+    let leaving = point.leaving();
+    let again = scene.event_count(EventKind::Duplicate, point, leaving);
+    let unmatched = scene.tally.unmatched(leaving.reverse(), point);
+    again >= FEWEST
+        && again * SHARE >= scene.tally.packets(leaving, point)
+        && unmatched * SHARE >= scene.tally.packets(leaving.reverse(), point)
+}
+
 /// Whether something limits what can be said of a point.
 pub fn limited<'a>(scene: &'a Scene, id: &str, point: Point) -> Option<&'a Coverage> {
     scene.coverage.iter().find(|limit| limit.id == id && limit.point.is_none_or(|at| at == point))

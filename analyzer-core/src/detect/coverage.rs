@@ -3,6 +3,7 @@
 use super::alibi;
 use super::scene::Scene;
 use super::text::{count, counted, duration, percent};
+use crate::facts::EventKind;
 use crate::packet::{Family, Kind};
 use crate::point::{Direction, Point};
 use crate::report::{Coverage, TopologyKind};
@@ -24,6 +25,7 @@ pub(super) fn judge(scene: &Scene) -> Vec<Coverage> {
         filters(scene, point, &mut limits);
         snap_length(scene, point, &mut limits);
         truncated(scene, point, &mut limits);
+        duplicates(scene, point, &mut limits);
         unsupported(scene, point, &mut limits);
     }
     limits
@@ -270,6 +272,27 @@ fn truncated(scene: &Scene, point: Point, limits: &mut Vec<Coverage>) {
             &[("offset", json!(offset))],
         ));
     }
+}
+
+fn duplicates(scene: &Scene, point: Point, limits: &mut Vec<Coverage>) {
+    if !alibi::doubled(scene, point) {
+        return;
+    }
+    let again = scene.event_count(EventKind::Duplicate, point, point.leaving());
+    let seen = scene.tally.packets(point.leaving(), point);
+    limits.push(limit(
+        "duplicate-capture",
+        Some(point),
+        format!(
+            "The capture of {} holds packets twice ({} of {} {} ones come again): it was taken on two interfaces, or twice \
+             on one. Losses of what enters there are not judged.",
+            name(point),
+            count(again),
+            count(seen),
+            if point == Point::A { "inbound" } else { "outbound" },
+        ),
+        &[("again", json!(again)), ("packets", json!(seen))],
+    ));
 }
 
 fn unsupported(scene: &Scene, point: Point, limits: &mut Vec<Coverage>) {

@@ -21,7 +21,7 @@
 
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{count, counted, percent, point_name};
-use crate::detect::{Claim, Reasons, Scene, Spec, Threshold};
+use crate::detect::{Claim, Reasons, Scene, Spec, Threshold, alibi};
 use crate::facts::EventKind;
 use crate::point::Direction;
 use crate::report::{Directions, Finding, Severity, Where};
@@ -60,7 +60,10 @@ fn one_way(scene: &Scene, direction: Direction) -> Option<Claim> {
     let exit = direction.exit();
     let twice = scene.event_count(EventKind::Duplicate, exit, direction);
     let packets = scene.tally.packets(direction, exit);
-    if twice == 0 || twice as f64 >= SPEC.value(scene, "duplicate-frame.all") * packets as f64 {
+    if twice == 0
+        || alibi::doubled(scene, exit)
+        || twice as f64 >= SPEC.value(scene, "duplicate-frame.all") * packets as f64
+    {
         return None;
     }
     let mut claim = Claim::new(SPEC.id, 0, Where::Between, direction);

@@ -30,8 +30,8 @@
 
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{counted, duration, mac_text};
-use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold};
-use crate::facts::{Echo, EventKind};
+use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold, alibi};
+use crate::facts::Echo;
 use crate::packet::FlowKey;
 use crate::point::{Direction, Point};
 use crate::report::{Directions, Finding, Severity, Where};
@@ -81,7 +81,7 @@ fn came_twice(scene: &Scene) -> Option<Claim> {
     let same_packet = ours.iter().filter(|echo| echo.same_packet).count();
     let enough = ours.len() as f64 >= SPEC.value(scene, "reflected-frame.frames");
     let certain = same_packet as f64 >= SPEC.value(scene, "reflected-frame.packets") || apart(&ours) >= 3;
-    if !enough || !certain || others > ours.len() / 4 || everything_twice(scene) {
+    if !enough || !certain || others > ours.len() / 4 || alibi::doubled(scene, Point::B) {
         return None;
     }
     let mut claim = new_claim();
@@ -126,15 +126,6 @@ fn came_twice(scene: &Scene) -> Option<Claim> {
             format!("{} of other senders come twice as well", counted(others as u64, "frame")),
         );
     Some(claim)
-}
-
-/// Whether one of the captures holds a good part of its packets twice: an artefact of the capture.
-fn everything_twice(scene: &Scene) -> bool {
-    Point::BOTH.iter().any(|point| {
-        let direction = if *point == Point::B { Direction::Outbound } else { Direction::Inbound };
-        let twice = scene.event_count(EventKind::Duplicate, *point, direction);
-        twice >= 4 && twice * 3 >= scene.tally.packets(direction, *point) && twice * 3 >= scene.link[1].echoes.count * 8
-    })
 }
 
 /// Moments, a second or more apart, at which frames came twice.

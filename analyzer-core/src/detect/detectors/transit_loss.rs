@@ -85,6 +85,7 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
     }
     let hole = holes(scene, exit, direction);
     let capture_loss = alibi::capture_loss(scene, exit);
+    let doubled = alibi::doubled(scene, entry);
     let mut claims = Vec::new();
     let (mut lost_in_all, mut offered_in_all) = (0, 0);
     for pair in &scene.pairs {
@@ -131,6 +132,9 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
         if captured_badly || mostly_holes {
             claim.severity = Severity::Info;
             claim.because = Some("capture-loss");
+        } else if doubled {
+            claim.severity = Severity::Info;
+            claim.because = Some("duplicate-capture");
         }
         let repeated = u64::from(pair.facts.lost_between[direction.index()]);
         claim.reasons = Reasons::default()
