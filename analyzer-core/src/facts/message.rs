@@ -69,6 +69,13 @@ pub struct Question {
 /// Most DNS questions of one flow that are followed at once.
 const MAX_QUESTIONS: usize = 32;
 
+impl Question {
+    /// Whether it asks for a type; 0 stands for one that the snap length has cut off.
+    fn of_type(&self, question_type: u16) -> bool {
+        question_type == 0 || self.question_type == 0 || self.question_type == question_type
+    }
+}
+
 /// The DNS questions of one flow.
 #[derive(Clone, Debug, Default)]
 pub struct DnsFacts {
@@ -94,7 +101,7 @@ impl DnsFacts {
     /// Takes a question at a point; `when` is its time on A's clock.
     pub fn ask(&mut self, id: u16, question_type: u16, direction: usize, point: usize, at: Stamp, when: i64) {
         let known = self.open.iter().position(|question| {
-            (question.id, question.question_type, question.direction) == (id, question_type, direction as u8)
+            question.id == id && question.direction as usize == direction && question.of_type(question_type)
         });
         let index = known.unwrap_or_else(|| {
             if self.open.len() >= MAX_QUESTIONS {
@@ -130,9 +137,7 @@ impl DnsFacts {
     /// Takes an answer at a point. `direction` is the answer's.
     pub fn answer(&mut self, id: u16, question_type: u16, direction: usize, point: usize, at: Stamp) {
         let Some(index) = self.open.iter().position(|question| {
-            question.id == id
-                && question.direction as usize == 1 - direction
-                && (question_type == 0 || question.question_type == 0 || question.question_type == question_type)
+            question.id == id && question.direction as usize == 1 - direction && question.of_type(question_type)
         }) else {
             return;
         };
