@@ -165,3 +165,62 @@ impl DnsFacts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(frame: u32) -> Stamp {
+        Stamp { time: i64::from(frame), frame }
+    }
+
+    #[test]
+    fn a_token_bucket_is_regular_and_chance_is_not() {
+        let pace = |times: &[i64]| {
+            let mut pace = EchoPace::default();
+            for (frame, time) in times.iter().enumerate() {
+                pace.add(Stamp { time: time * 1_000_000, frame: frame as u32 + 1 }, 1);
+            }
+            pace
+        };
+        let bucket = pace(&[0, 100, 200, 301, 400, 499]);
+        assert!((bucket.rate().unwrap() - 10.0).abs() < 0.1);
+        assert!(bucket.irregularity().unwrap() < 0.05);
+        let chance = pace(&[0, 10, 20, 310, 320, 800]);
+        assert!(chance.irregularity().unwrap() > 0.9);
+        assert_eq!(pace(&[5]).rate(), None);
+    }
+
+    #[test]
+    fn an_answer_closes_its_question_at_the_clients_side_only() {
+        let mut dns = DnsFacts::default();
+        dns.ask(7, 1, 0, 0, at(1), 10);
+        dns.ask(7, 1, 0, 1, at(1), 11);
+        dns.answer(7, 1, 1, 1, at(2));
+        assert_eq!((dns.open.len(), dns.answered), (1, 0));
+        dns.answer(7, 0, 1, 0, at(2));
+        assert_eq!((dns.open.len(), dns.asked, dns.answered), (0, 1, 1));
+    }
+
+    #[test]
+    fn a_question_that_leaves_only_when_repeated_has_raced() {
+        let second = 1_000_000_000;
+        let mut dns = DnsFacts::default();
+        dns.ask(7, 1, 0, 0, at(1), 0);
+        dns.ask(8, 28, 0, 0, at(2), 1000);
+        dns.ask(7, 1, 0, 1, at(1), 20);
+        dns.ask(8, 28, 0, 0, at(3), 5 * second);
+        dns.ask(8, 28, 0, 1, at(2), 5 * second + 20);
+        assert_eq!(dns.raced.len(), 1);
+        assert!(DnsFacts::together(&dns.raced[0], &dns.open[0]));
+    }
+
+    #[test]
+    fn many_open_questions_are_given_up_oldest_first() {
+        let mut dns = DnsFacts::default();
+        for id in 0..40 {
+            dns.ask(id, 1, 0, 0, at(u32::from(id) + 1), 0);
+        }
+        assert_eq!((dns.open.len(), dns.given_up, dns.open[0].id), (MAX_QUESTIONS, 8, 8));
+    }
+}

@@ -22,7 +22,7 @@ use crate::detect::text::{counted, duration, mac_text};
 use crate::detect::{Claim, Reasons, Scene, Spec, Threshold};
 use crate::facts::Asked;
 use crate::point::Point;
-use crate::report::{Directions, Finding, Severity, TopologyKind, Where};
+use crate::report::{Directions, Finding, Severity, Where};
 use crate::time::SECOND;
 use std::collections::BTreeMap;
 
@@ -73,9 +73,8 @@ fn claim(scene: &Scene, client: u64, points: [Option<&Asked>; 2]) -> Option<Clai
         return None;
     }
     let place = match points {
-        [Some(_), Some(_)] | [None, Some(_)] => Where::Outside,
-        _ if scene.topology.kind == TopologyKind::Bridge => Where::Between,
-        // Behind NAT the host itself serves DHCP.
+        [_, Some(_)] => Where::Outside,
+        // Behind NAT the host itself serves DHCP; on a bridge the question should have left.
         _ => Where::Between,
     };
     let mut claim = Claim::new(SPEC.id, 0, place, Directions::Both);

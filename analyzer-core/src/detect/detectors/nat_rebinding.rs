@@ -126,8 +126,7 @@ fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
         claims.iter().filter_map(|claim| claim.details.get("mappings").cloned()).take(32).collect();
     let names: Vec<String> = mappings
         .iter()
-        .filter_map(Value::as_array)
-        .next()
+        .find_map(Value::as_array)
         .map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
         .unwrap_or_default();
     finding.details.insert("idle_before_seconds".into(), json!(idle));

@@ -11,8 +11,8 @@
 //!   or they come at different times;
 //! - frames of other senders do not come twice.
 //!
-//! Set also when A holds only what leaves a link and B only what enters it (`tcpdump -Q out`, `-Q in`), and frames of one
-//! MAC stand in both.
+//! Set also when B holds only what comes in (`tcpdump -Q in`), and frames with a MAC from inside stand there; A may hold
+//! both directions, or only what leaves the same link (`-Q out`).
 //!
 //! A trailer on the second copy (such as a VSS Monitoring time stamp) and padding to 60 bytes prove that it went through
 //! a device outside.
@@ -66,7 +66,7 @@ pub(super) const SPEC: Spec = Spec {
 };
 
 fn observe(scene: &Scene) -> Vec<Claim> {
-    came_twice(scene).or_else(|| in_and_out(scene)).into_iter().collect()
+    came_twice(scene).or_else(|| in_and_out(scene)).or_else(|| only_in(scene)).into_iter().collect()
 }
 
 fn came_twice(scene: &Scene) -> Option<Claim> {
@@ -167,6 +167,42 @@ fn in_and_out(scene: &Scene) -> Option<Claim> {
         .filter(|pair| pair.both() && pair.macs[0].is_some())
         .filter(|pair| pair.macs[0].map(|mac| mac.0) == pair.macs[1].map(|mac| mac.0))
         .collect();
+    came_back(scene, &back, "A holds the outbound halves of the flows and B the inbound ones")
+}
+
+/// B holds what comes in and nothing that leaves; what stands there with a MAC from inside has come back.
+fn only_in(scene: &Scene) -> Option<Claim> {
+    /// Packets that prove which directions a capture holds.
+    const ENOUGH: u32 = 20;
+    let connections = scene.pairs.iter().filter(|pair| pair.is_tcp());
+    let (mut left, mut entered, mut came) = (0, 0, 0);
+    for pair in connections {
+        left += pair.track(Direction::Outbound, Point::B).packets;
+        entered += pair.track(Direction::Outbound, Point::A).packets;
+        came += pair.track(Direction::Inbound, Point::B).packets;
+    }
+    if left > 0 || entered < ENOUGH || came < ENOUGH {
+        return None;
+    }
+    let inside: BTreeSet<u64> = scene
+        .pairs
+        .iter()
+        .filter(|pair| pair.is_tcp())
+        .filter_map(|pair| pair.macs[0])
+        .filter(|(_, way)| *way == Direction::Outbound)
+        .map(|(mac, _)| mac)
+        .collect();
+    let back: Vec<&PairView> = scene
+        .pairs
+        .iter()
+        .filter(|pair| pair.both() && !pair.is_tcp())
+        .filter(|pair| pair.macs[1].is_some_and(|(mac, _)| inside.contains(&mac)))
+        .collect();
+    came_back(scene, &back, "B holds inbound packets only")
+}
+
+/// The claim that what was matched of these flows has come back in.
+fn came_back(scene: &Scene, back: &[&PairView], why: &str) -> Option<Claim> {
     let matched = |pair: &PairView| pair.tracks.iter().map(|way| u64::from(way[1].matched)).sum::<u64>();
     let packets: u64 = back.iter().map(|pair| matched(pair)).sum();
     if (packets as f64) < SPEC.value(scene, "reflected-frame.frames") {
@@ -175,7 +211,7 @@ fn in_and_out(scene: &Scene) -> Option<Claim> {
     let mut claim = new_claim();
     claim.packets = packets;
     let macs: BTreeSet<u64> = back.iter().filter_map(|pair| pair.macs[0]).map(|mac| mac.0).collect();
-    for pair in &back {
+    for pair in back {
         for way in Direction::BOTH {
             let first = pair.facts.first[way.index()];
             claim.cite(scene, Point::A, first[0].frame, first[0].time, "left here");
@@ -185,8 +221,8 @@ fn in_and_out(scene: &Scene) -> Option<Claim> {
     let trailers = scene.link[Point::B.index()].trailers.0;
     describe(&mut claim, &macs, (trailers > 0).then_some(trailers as usize));
     claim.reasons = Reasons::default()
-        .support(0.7, "A holds the outbound halves of the flows and B the inbound ones")
-        .support(0.5, format!("{} with one MAC stand in both", counted(packets, "frame")))
+        .support(0.7, why)
+        .support(0.5, format!("{} with an inside MAC stand there", counted(packets, "frame")))
         .support_if(trailers > 0, 0.5, "a trailer was added on the way");
     Some(claim)
 }
