@@ -1,0 +1,13 @@
+//! Whole analyses of labelled pairs: `testdata/README.md` says where they come from, the `expect.json` of each what is
+//! true about it.
+
+mod case;
+mod cut;
+mod frames;
+mod judge;
+mod numbers;
+mod same_point;
+mod sane;
+mod swapped;
+mod threads;
+mod truth;

@@ -1,0 +1,32 @@
+//! Every case, judged.
+
+use crate::{case, judge, sane};
+
+/// Cases that are not right yet, and why. A case that becomes right must leave this list.
+const PENDING: &[(&str, &str)] = &[];
+
+#[test]
+fn every_case_is_judged_right() {
+    let wrong = case::each(&case::all(), |case| {
+        let faults = match case.json() {
+            Ok(report) => judge::judge(&case.truth, &report).into_iter().chain(sane::faults(&report)).collect(),
+            Err(error) => vec![error],
+        };
+        let pending = PENDING.iter().find(|(name, _)| *name == case.name);
+        match (faults.is_empty(), pending) {
+            (true, Some(_)) => vec![format!("{} is right now: take it off the list of the pending", case.name)],
+            (false, None) => faults.into_iter().map(|fault| format!("{}: {fault}", case.name)).collect(),
+            _ => Vec::new(),
+        }
+    });
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+#[test]
+fn what_is_pending_exists() {
+    let cases = case::all();
+    for (name, reason) in PENDING {
+        assert!(cases.iter().any(|case| case.name == *name), "{name} is no case");
+        assert!(!reason.is_empty(), "{name}: why?");
+    }
+}
