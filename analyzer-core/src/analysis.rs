@@ -1,7 +1,6 @@
 //! The way through: reads both captures in step, pairs, matches, and hands the facts to the detectors. The only file
 //! that names every layer.
 
-use crate::align::SHARDS;
 use crate::align::clock::{ClockMap, Overlap, coarse_offset};
 use crate::align::matching::{Shard, Window};
 use crate::align::pairing::{Pairing, content};
@@ -10,6 +9,7 @@ use crate::capture::{CaptureReader, CaptureSummary};
 use crate::detect::{self, PairView, Scene};
 use crate::error::Error;
 use crate::facts::{EventIndex, Tally};
+use crate::flow::SHARDS;
 use crate::flow::ingest::{Ingest, Stop};
 use crate::options::Options;
 use crate::packet::Kind;

@@ -4,6 +4,3 @@ pub mod clock;
 pub mod matching;
 pub mod pairing;
 pub mod topology;
-
-/// Shards of the matcher. A constant, so that the report does not depend on the number of threads.
-pub const SHARDS: usize = 8;

@@ -9,8 +9,8 @@
 //! Packets of unpaired flows are held for a while, so that the first ones are matched too. What stays alone becomes a
 //! one-sided pair, whose later packets go on offering themselves: the other capture may merely have started later.
 
-use super::SHARDS;
 use super::matching::{Shard, WAIT};
+use crate::flow::SHARDS;
 use crate::flow::ingest::Ingest;
 use crate::flow::table::{UNPAIRED, mix};
 use crate::packet::row::{bits, tcp_flags};

@@ -68,7 +68,8 @@ fn by_flow(scene: &Scene, point: Point, flows: &[u32], first: Time, last: Time) 
         Point::A => time,
         Point::B => Time(time.0.saturating_mul(2).saturating_sub(scene.clock.to_a(Point::B, time.0).0)),
     };
-    let stamp = |time: Time| shift(time).to_string().replace('T', " ").replace('Z', "");
+    // With its `Z`: Wireshark takes a time without one for local time.
+    let stamp = |time: Time| shift(time).to_string();
     let time = format!("frame.time >= \"{}\" && frame.time <= \"{}\"", stamp(first), stamp(last));
     let named: Vec<String> =
         flows.iter().filter_map(|serial| scene.pair(*serial)).filter_map(|pair| flow_filter(pair, point)).collect();

@@ -5,6 +5,7 @@
 
 mod activity;
 mod event;
+mod holes;
 mod link;
 mod message;
 mod pair;
@@ -12,6 +13,7 @@ mod tally;
 
 pub use activity::{Activity, Gap, Series};
 pub use event::{Event, EventIndex, EventKind, Events, Thinned};
+pub use holes::Holes;
 pub use link::{Asked, Echo, LinkFacts, SpanningTree, Unanswered};
 pub use message::{DnsFacts, EchoPace, Question};
 pub use pair::{

@@ -1,7 +1,7 @@
 //! What is known of one flow pair: a hot line for each direction and point, the rare rest boxed.
 
+use super::holes::Holes;
 use super::message::{DnsFacts, EchoPace};
-use crate::flow::ranges::Holes;
 use crate::point::{Direction, Point};
 
 /// A packet's place: time in the clock of its point, and frame.

@@ -3,7 +3,7 @@
 //! A window is bounded by time and by bytes; which of the two ended it depends on the content alone, so that the report
 //! does not depend on the machine.
 
-use crate::align::SHARDS;
+use super::SHARDS;
 use crate::capture::{CaptureReader, Next};
 use crate::facts::{Activity, LinkFacts};
 use crate::flow::table::{Entry, FlowTable, UNPAIRED, fingerprint};

@@ -2,8 +2,7 @@
 //!
 //! Nothing here knows the other point. Segments whose checksum is wrong must not come here: their receiver drops them.
 
-use super::ranges::Holes;
-use crate::facts::{Head, PairFacts, Stamp, Track, TrackMore, state};
+use crate::facts::{Head, Holes, PairFacts, Stamp, Track, TrackMore, state};
 use crate::packet::row::{Row, tcp_flags};
 use crate::seq;
 use crate::time::MILLISECOND;
