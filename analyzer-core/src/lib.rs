@@ -7,6 +7,7 @@ pub mod detect;
 mod error;
 pub mod facts;
 pub mod flow;
+pub mod hash;
 mod options;
 pub mod packet;
 mod point;

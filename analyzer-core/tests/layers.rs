@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The layers, in the order in which packets pass them. Facts are plain data that `flow` and `align` fill in.
 const LAYERS: &[&str] = &["capture", "packet", "facts", "flow", "align", "detect"];
 /// Small plain vocabulary that every layer may use.
-const VOCABULARY: &[&str] = &["error", "options", "point", "report", "seq", "time"];
+const VOCABULARY: &[&str] = &["error", "hash", "options", "point", "report", "seq", "time"];
 /// The only file that names every layer.
 const TOP: &str = "analysis";
 

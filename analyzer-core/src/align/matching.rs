@@ -14,8 +14,8 @@ use crate::facts::{
     Delays, Event, EventKind, Events, Fate, IcmpSeen, MAX_ICMP, MAX_RESETS, PairFacts, Reset, Run, Stamp, Tally, Track,
     TrackMore, pair_flags, size_class, size_step, state,
 };
-use crate::flow::table::mix;
 use crate::flow::tcp::{self, Class};
+use crate::hash::mix;
 use crate::packet::row::{bits, tcp_flags};
 use crate::packet::{Checksum, Detail, Kind, Row};
 use crate::point::{Direction, Point};

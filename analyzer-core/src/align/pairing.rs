@@ -12,7 +12,8 @@
 use super::matching::{Shard, WAIT};
 use crate::flow::SHARDS;
 use crate::flow::ingest::Ingest;
-use crate::flow::table::{UNPAIRED, mix};
+use crate::flow::table::UNPAIRED;
+use crate::hash::mix;
 use crate::packet::row::{bits, tcp_flags};
 use crate::packet::{Detail, Endpoint, Kind, Row};
 use crate::point::Point;

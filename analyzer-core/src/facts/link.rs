@@ -3,7 +3,7 @@
 
 use super::event::Thinned;
 use super::pair::Stamp;
-use crate::flow::table::mix;
+use crate::hash::mix;
 use crate::packet::detail::{Arp, Bpdu, Dhcp};
 use crate::packet::row::bits;
 use crate::packet::{Detail, Kind, Row};

@@ -5,6 +5,7 @@
 //! flows happens with a probability of 3e-8. Look-ups come in batches: hash all, touch all slots, then resolve, so that
 //! the misses overlap.
 
+use crate::hash::mix;
 use crate::packet::key::{Family, FlowKey};
 
 /// No pair yet.
@@ -70,13 +71,6 @@ impl Default for FlowTable {
         let size = 1024;
         Self { slots: vec![EMPTY; size], mask: size - 1, used: 0, flows: Vec::new(), free: Vec::new(), opened: 0 }
     }
-}
-
-/// Folded multiply: the mixing step of wyhash and foldhash.
-#[inline]
-pub const fn mix(a: u64, b: u64) -> u64 {
-    let product = (a as u128).wrapping_mul(b as u128);
-    (product as u64) ^ ((product >> 64) as u64)
 }
 
 /// The fingerprint of a key; never 0. Seeded by a constant: the report must be the same at every run.
@@ -244,6 +238,7 @@ impl FlowTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash::mix;
     use crate::packet::key::Endpoint;
     use proptest::prelude::*;
     use std::collections::HashMap;
