@@ -67,6 +67,13 @@ pub(crate) struct Analyze {
     #[arg(value_name = "B", required = true)]
     pub(crate) b: Option<PathBuf>,
 
+    /// What the host's connection tracking said meanwhile: the output of `conntrack -E -o timestamp`
+    #[arg(long, value_name = "FILE", help_heading = "Witnesses")]
+    pub(crate) conntrack: Option<PathBuf>,
+    /// The host's own timers and switches: the output of `sysctl -a`
+    #[arg(long, value_name = "FILE", help_heading = "Witnesses")]
+    pub(crate) sysctl: Option<PathBuf>,
+
     /// Form of the result
     #[arg(long, short = 'f', value_enum, default_value_t = Format::Human, help_heading = "Output")]
     pub(crate) format: Format,
@@ -197,6 +204,13 @@ mod tests {
         assert_eq!(cli.analyze.b, Some("b.pcap".into()));
         assert_eq!(cli.analyze.thresholds, [("one-sided-retransmission.ranges".to_owned(), 2.5)]);
         assert_eq!(cli.analyze.only, ["tcp-reset", "udp-stall"]);
+    }
+
+    #[test]
+    fn witnesses_are_files() {
+        let cli = parse(&["--conntrack", "conntrack.log", "--sysctl", "sysctl.txt", "a.pcap", "b.pcap"]).unwrap();
+        assert_eq!(cli.analyze.conntrack, Some("conntrack.log".into()));
+        assert_eq!(cli.analyze.sysctl, Some("sysctl.txt".into()));
     }
 
     #[test]

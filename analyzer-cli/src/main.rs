@@ -70,8 +70,10 @@ fn analyze(asked: &Analyze, engine: &dyn Engine) -> anyhow::Result<u8> {
     if a == stdin && b == stdin {
         anyhow::bail!("only one of the captures can come from standard input");
     }
-    let destination = Destination::new(asked.output.as_deref(), &[a, b])?;
-    let page = asked.html.as_deref().map(|path| Destination::new(Some(path), &[a, b])).transpose()?;
+    let witnesses = [asked.conntrack.as_deref(), asked.sysctl.as_deref()];
+    let inputs: Vec<&Path> = [a, b].into_iter().chain(witnesses.into_iter().flatten()).collect();
+    let destination = Destination::new(asked.output.as_deref(), &inputs)?;
+    let page = asked.html.as_deref().map(|path| Destination::new(Some(path), &inputs)).transpose()?;
 
     let mut report = run_engine(asked, engine, a, b)?;
     if !asked.quiet {
@@ -96,6 +98,8 @@ fn run_engine(asked: &Analyze, engine: &dyn Engine, a: &Path, b: &Path) -> anyho
     let mut options = Options::default();
     options.threads = asked.threads;
     options.thresholds = asked.thresholds.iter().cloned().collect();
+    options.conntrack.clone_from(&asked.conntrack);
+    options.sysctl.clone_from(&asked.sysctl);
 
     let cancel = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&cancel);

@@ -6,18 +6,19 @@ use crate::align::matching::{Shard, Window};
 use crate::align::pairing::{Pairing, content};
 use crate::align::topology::{self, PairedFlow};
 use crate::capture::{CaptureReader, CaptureSummary};
-use crate::detect::{self, PairView, Scene};
+use crate::detect::{self, PairView, Scene, Witness};
 use crate::error::Error;
 use crate::facts::{EventIndex, Tally};
 use crate::flow::SHARDS;
 use crate::flow::ingest::{Ingest, Stop};
 use crate::options::Options;
-use crate::packet::Kind;
+use crate::packet::{FlowKey, Kind};
 use crate::point::Direction;
 use crate::report::{Input, Inputs, Report, SCHEMA, Totals};
 use crate::time::{MILLISECOND, SECOND, Time};
+use crate::witness::Witnesses;
 use rayon::prelude::*;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -160,6 +161,7 @@ impl Analysis {
             .build()
             .map_err(|error| Error::Usage(format!("cannot start {} threads: {error}", self.options.threads)))?;
         let (progress, cancel, options) = (self.progress, self.cancel, self.options);
+        let witnesses = Witnesses::open(&options)?;
         pool.install(|| {
             let readers = [a.open()?, b.open()?];
             let engine = Engine::new(readers, names.clone(), progress.as_deref(), cancel.as_deref());
@@ -170,9 +172,9 @@ impl Analysis {
             {
                 let readers = [CaptureReader::open(&a)?, CaptureReader::open(&b)?];
                 let engine = Engine::new(readers, names, progress.as_deref(), cancel.as_deref());
-                return Ok(engine.run(Some(offset))?.report(&options));
+                return engine.run(Some(offset))?.report(&options, witnesses);
             }
-            Ok(done.report(&options))
+            done.report(&options, witnesses)
         })
     }
 }
@@ -505,7 +507,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn report(mut self, options: &Options) -> Report {
+    fn report(mut self, options: &Options, witnesses: Witnesses) -> Result<Report, Error> {
         let mut pairs = std::mem::take(&mut self.finished);
         let (mut flows, mut paired) = (self.finished_count, self.finished_paired);
         for pair in 0..self.pairing.members.len() as u32 {
@@ -549,6 +551,9 @@ impl<'a> Engine<'a> {
             Inputs { a, b }
         };
         let [a, b] = self.points;
+        let known: HashSet<FlowKey> = pairs.iter().flat_map(|view| [view.a, view.b]).flatten().collect();
+        let (log, host) = witnesses.read(|one, other| known.contains(one) || known.contains(other))?;
+        let witness = Witness::new(log, host, &pairs, &clock);
         let mut scene = Scene {
             pairs,
             events: EventIndex::new(&self.shards.into_iter().map(|shard| shard.events).collect::<Vec<_>>()),
@@ -564,11 +569,12 @@ impl<'a> Engine<'a> {
             thresholds: options.thresholds.clone(),
             missed: [0; 2],
             coverage: Vec::new(),
+            witness,
         };
         scene.missed = detect::missed(&scene);
         scene.coverage = detect::coverage(&scene);
         let findings = detect::run(&scene);
-        Report {
+        Ok(Report {
             schema: SCHEMA,
             tool_version: env!("CARGO_PKG_VERSION"),
             inputs,
@@ -577,7 +583,7 @@ impl<'a> Engine<'a> {
             coverage: scene.coverage,
             totals: scene.totals,
             findings,
-        }
+        })
     }
 
     fn input(&self, point: usize, summary: &CaptureSummary) -> Input {

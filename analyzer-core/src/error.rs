@@ -22,6 +22,16 @@ pub enum Error {
         /// What it is instead, as far as it can be told.
         reason: String,
     },
+    /// A witness cannot be used.
+    #[error("{}:{line}: {reason}", path.display())]
+    Witness {
+        /// The file as the user named it.
+        path: PathBuf,
+        /// The line, 1-based.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The options contradict one another or cannot be carried out.
     #[error("{0}")]
     Usage(String),

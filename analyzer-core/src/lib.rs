@@ -14,6 +14,7 @@ mod point;
 pub mod report;
 pub mod seq;
 pub mod time;
+pub mod witness;
 
 pub use analysis::{Analysis, Progress};
 pub use error::Error;

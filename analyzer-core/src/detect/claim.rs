@@ -191,6 +191,11 @@ pub fn merge(scene: &Scene, claims: &[Claim]) -> Finding {
     if let Some(because) = head.because {
         details.insert("because".into(), because.into());
     }
+    let told: Vec<Value> =
+        claims.iter().filter_map(|claim| claim.details.get("conntrack")).take(MAX_FLOWS).cloned().collect();
+    if !told.is_empty() {
+        details.insert("conntrack".into(), told.into());
+    }
     Finding {
         id: head.id,
         severity: head.severity,

@@ -28,6 +28,7 @@ pub(super) fn judge(scene: &Scene) -> Vec<Coverage> {
         duplicates(scene, point, &mut limits);
         unsupported(scene, point, &mut limits);
     }
+    scene.witness.limits(&mut limits);
     limits
 }
 

@@ -17,12 +17,14 @@ pub mod filter;
 mod scene;
 pub mod spec;
 pub mod stops;
+pub mod testimony;
 pub mod text;
 
 pub use claim::{Claim, Reasons};
 pub use detectors::SPECS;
 pub use scene::{PairView, Scene};
 pub use spec::{Spec, Threshold};
+pub use testimony::{Testimony, Witness};
 
 use crate::report::Finding;
 

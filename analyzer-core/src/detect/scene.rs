@@ -1,5 +1,6 @@
 //! What a detector sees: the facts of the whole, the flow pairs, the clock, and what the captures cover.
 
+use super::testimony::Witness;
 use crate::align::clock::{ClockMap, Overlap};
 use crate::align::topology::{PairedFlow, ends};
 use crate::capture::CaptureSummary;
@@ -44,6 +45,8 @@ pub struct Scene {
     pub missed: [u64; 2],
     /// What limits the verdicts.
     pub coverage: Vec<Coverage>,
+    /// What the host itself says.
+    pub witness: Witness,
 }
 
 /// A flow pair, or a flow of one point alone.

@@ -3,6 +3,11 @@
 use super::claim::Claim;
 use super::scene::Scene;
 use crate::report::{Finding, Severity};
+use crate::time::SECOND;
+use crate::witness::sysctl::Setting;
+
+/// What a timer of the kernel may fall short of its seconds, as the captures see it.
+const JIFFIES: f64 = 0.1;
 
 /// A threshold that a user may set by name.
 #[derive(Clone, Copy, Debug)]
@@ -57,5 +62,13 @@ impl Spec {
         let default =
             self.thresholds.iter().find(|threshold| threshold.name == name).map_or(0.0, |known| known.default);
         scene.threshold(name, default)
+    }
+
+    /// A silence in nanoseconds after which one of the host's timers may have ended an entry: the user's threshold, else
+    /// the shortest of the timers when the host tells any of them, else the threshold's default.
+    pub fn timer(&self, scene: &Scene, name: &str, timers: &[&Setting]) -> f64 {
+        let told = scene.witness.host.shortest(timers).filter(|_| !scene.thresholds.contains_key(name));
+        let seconds = told.map_or_else(|| self.value(scene, name), |seconds| seconds as f64 - JIFFIES);
+        seconds * SECOND as f64
     }
 }

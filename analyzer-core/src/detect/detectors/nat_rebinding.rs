@@ -8,7 +8,8 @@
 //! - at B the same datagrams leave from one outer address and port, and from some packet on from another.
 //!
 //! The cause is `nat-expired` when the flow had been silent at A for `nat-rebinding.idle` or longer just before, else
-//! `unknown`: something removed the translation of a flow in use.
+//! `unknown`: something removed the translation of a flow in use. The host's own timers (`--sysctl`) replace that time, and
+//! its log of connection tracking (`--conntrack`) decides.
 //!
 //! # Mistaken for it
 //! - A migration by the guest: then its inner port changes, too.
@@ -22,10 +23,10 @@
 
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{counted, duration};
-use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold};
+use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Testimony, Threshold};
 use crate::point::{Direction, Point};
 use crate::report::{Directions, Finding, Severity, Where};
-use crate::time::SECOND;
+use crate::witness::sysctl::{UDP, UDP_STREAM};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -67,6 +68,7 @@ fn claim(scene: &Scene, moves: &[(&PairView, &PairView)]) -> Option<Claim> {
     claim.protocol = last.protocol_name();
     let mut idle = i64::MAX;
     let mut mappings = vec![outer(first)?];
+    let mut told = Testimony::None;
     for (former, pair) in moves {
         // The point at which the flow kept its name: silence there is the flow's own.
         let kept = if former.a == pair.a { Point::A } else { Point::B };
@@ -78,6 +80,7 @@ fn claim(scene: &Scene, moves: &[(&PairView, &PairView)]) -> Option<Claim> {
             .filter(|stamp| stamp.frame != 0)
             .min()?;
         idle = idle.min(first_after.time.saturating_sub(last_before.time));
+        told = scene.witness.at(former, scene.clock.to_a(kept, first_after.time), idle);
         let mapping = outer(pair)?;
         if let Some(stamp) = Direction::BOTH.iter().filter_map(|way| former.track(*way, changed).last()).max() {
             claim.cite(
@@ -99,7 +102,8 @@ fn claim(scene: &Scene, moves: &[(&PairView, &PairView)]) -> Option<Claim> {
         claim.cite(scene, kept, first_after.frame, first_after.time, "the same packet before translation");
         mappings.push(mapping);
     }
-    let expired = idle as f64 >= SPEC.value(scene, "nat-rebinding.idle") * SECOND as f64;
+    let silent = idle as f64 >= SPEC.timer(scene, "nat-rebinding.idle", &[&UDP, &UDP_STREAM]);
+    let expired = told.expired().unwrap_or(silent);
     claim.cause = Some(if expired { "nat-expired" } else { "unknown" });
     claim.packets = moves.len() as u64;
     claim.details.insert("idle_before_seconds".into(), json!((idle as f64 / 1e6).round() / 1e3));
@@ -108,7 +112,8 @@ fn claim(scene: &Scene, moves: &[(&PairView, &PairView)]) -> Option<Claim> {
     claim.reasons = Reasons::default()
         .support(0.8, "datagrams with the same content left under one outer name and then under another")
         .support_if(after >= 3, 0.5, format!("{} crossed under the new name", counted(u64::from(after), "packet")))
-        .support_if(expired, 0.5, format!("the flow had been silent for {}", duration(idle)));
+        .support_if(silent, 0.5, format!("the flow had been silent for {}", duration(idle)));
+    told.testify(scene, &mut claim);
     Some(claim)
 }
 

@@ -28,6 +28,10 @@
 //! - `nat-expired`: the connection had been silent for `tcp-reset.idle` or longer, and no busier one lost its entry with it;
 //! - `nat-state-lost`: the entry of a busy connection was gone: flushed, or deleted with an address.
 //!
+//! The host's log of connection tracking (`--conntrack`) decides between them: it tells whether the entry was still there,
+//! and if not, whether its timer, a program or the kernel ended it. Its settings (`--sysctl`) replace the time of silence
+//! after which an entry counts as expired, and tell whether it forgives segments beyond the window.
+//!
 //! # Mistaken for it
 //! - Resets that refuse a connection, that answer late data after a FIN, that end an exchange which was complete, or that
 //!   answer the segments of an end that does not know of an earlier reset.
@@ -45,14 +49,16 @@
 //! `nf_conntrack_tcp_timeout_established`); Weaver, Sommer and Paxson, "Detecting Forged TCP Reset Packets" (NDSS 2009).
 
 use crate::detect::claim::{fix, merge};
+use crate::detect::testimony;
 use crate::detect::text::{clock_time, count, counted, duration};
-use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold, alibi};
+use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Testimony, Threshold, alibi};
 use crate::facts::{Fate, Reset, state};
 use crate::packet::Endpoint;
 use crate::packet::row::tcp_flags;
 use crate::point::{Direction, Point};
 use crate::report::{Directions, Finding, Fix, Severity, TopologyKind, Where};
 use crate::time::{MILLISECOND, SECOND};
+use crate::witness::sysctl::{DEFAULT_TTL, TCP_BE_LIBERAL, TCP_ESTABLISHED, TCP_MAX_RETRANS, TCP_UNACKNOWLEDGED};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -296,8 +302,12 @@ fn beyond_window(reset: &Reset) -> bool {
 }
 
 fn claim(scene: &Scene, pair: &PairView, reset: &Reset, sender: Sender, why: &str) -> Claim {
+    let told = match sender {
+        Sender::Host => scene.witness.at(pair, scene.clock.to_a(reset.point, reset.offender.time), reset.idle),
+        _ => Testimony::None,
+    };
     let (place, cause) = match sender {
-        Sender::Host => (Where::Between, host_cause(scene, reset)),
+        Sender::Host => (Where::Between, told.reset_cause(host_cause(scene, reset))),
         Sender::Guest => (Where::Inside, "guest-abort"),
         Sender::Peer => (Where::Outside, "peer-abort"),
         Sender::Path if reset.direction == Direction::Inbound => (Where::Outside, "forged"),
@@ -316,6 +326,7 @@ fn claim(scene: &Scene, pair: &PairView, reset: &Reset, sender: Sender, why: &st
         _ => Severity::Warning,
     };
     claim.reasons = reasons(scene, reset, sender, cause, why);
+    told.testify(scene, &mut claim);
     cite(scene, &mut claim, reset, sender);
     let details = [
         ("offending_frame", json!({"point": reset.point, "frame": reset.offender.frame})),
@@ -333,10 +344,10 @@ fn claim(scene: &Scene, pair: &PairView, reset: &Reset, sender: Sender, why: &st
 }
 
 fn host_cause(scene: &Scene, reset: &Reset) -> &'static str {
-    let idle = SPEC.value(scene, "tcp-reset.idle") * SECOND as f64;
+    let idle = SPEC.timer(scene, "tcp-reset.idle", &[&TCP_ESTABLISHED, &TCP_UNACKNOWLEDGED, &TCP_MAX_RETRANS]);
     if reset.direction == Direction::Inbound || reset.partial {
         "firewall-reject"
-    } else if beyond_window(reset) || reset.offender_acks_unseen {
+    } else if (beyond_window(reset) || reset.offender_acks_unseen) && !scene.witness.host.on(&TCP_BE_LIBERAL) {
         "conntrack-invalid"
     } else if reset.idle as f64 >= idle {
         "nat-expired"
@@ -362,6 +373,11 @@ fn reasons(scene: &Scene, reset: &Reset, sender: Sender, cause: &str, why: &str)
                 ),
             )
             .support_if(foreign, 0.6, ttl)
+            .support_if(
+                scene.witness.host.told(&DEFAULT_TTL).is_some_and(|told| told.value == i64::from(reset.ttl)),
+                0.3,
+                format!("its TTL is the one that the host gives its own packets ({})", DEFAULT_TTL.key),
+            )
             .support_if(bare(reset), 0.4, "IP identification 0, window 0, no ACK: a stack without a socket made it")
             .support_if(reset.partial, 0.5, "its checksum is partial: a firewall rule made it")
             .support_if(reset.offender_acks_unseen, 0.4, "the segment acknowledges bytes that were never sent")
@@ -431,7 +447,9 @@ fn cite(scene: &Scene, claim: &mut Claim, reset: &Reset, sender: Sender) {
 fn together(claims: &mut [Claim]) {
     let lost: Vec<i64> =
         claims.iter().filter(|claim| claim.cause == Some("nat-state-lost")).map(|claim| claim.first.0).collect();
-    for claim in claims.iter_mut().filter(|claim| claim.cause == Some("nat-expired")) {
+    // What the host's log tells needs no guess.
+    let guessed = |claim: &&mut Claim| claim.cause == Some("nat-expired") && !claim.details.contains_key("conntrack");
+    for claim in claims.iter_mut().filter(guessed) {
         if lost.iter().any(|time| time.abs_diff(claim.first.0) <= 2 * SECOND as u64) {
             claim.cause = Some("nat-state-lost");
         }
@@ -501,7 +519,8 @@ fn summary(finding: &Finding, claims: &[Claim]) -> String {
     let idle = claims.iter().map(|claim| claim.number("idle_before_seconds")).fold(0.0, f64::max);
     match finding.cause {
         Some("nat-state-lost") => format!(
-            "The host itself reset {flows}{at}: it no longer had {their} NAT {}, so {segment} ended in its own stack.",
+            "The host itself reset {flows}{at}: {} {their} NAT {}, so {segment} ended in its own stack.",
+            testimony::culprit(claims).unwrap_or("it no longer had".into()),
             if n == 1 { "entry" } else { "entries" }
         ),
         Some("nat-expired") => format!(

@@ -14,6 +14,9 @@
 //! - the host refused the packets by ICMP, or the guest's next packet left from another outer port, or several packets
 //!   were lost in a row.
 //!
+//! The host's own timers (`--sysctl`) replace that idle time, and its log of connection tracking (`--conntrack`) decides:
+//! it tells whether the entry was still there, and if not, whether its timer ended it.
+//!
 //! `dropped`, between the points, when all of the following are true:
 //! - packets of one direction crossed before;
 //! - then `udp-stall.packets` or more in a row, over `udp-stall.seconds` or more, entered the host and none left it;
@@ -45,11 +48,12 @@
 
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{count, counted, duration, point_name};
-use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold};
+use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Testimony, Threshold};
 use crate::facts::{EventKind, Fate, IcmpSeen, Run, pair_flags};
 use crate::point::{Direction, Point};
 use crate::report::{Finding, Fix, Severity, Where};
 use crate::time::{SECOND, Time};
+use crate::witness::sysctl::{UDP, UDP_STREAM};
 use serde_json::json;
 
 /// What this detector says of itself.
@@ -151,7 +155,11 @@ fn lost_in_host(scene: &Scene, pair: &PairView, direction: Direction) -> Option<
     let (entry, exit) = (direction.entry(), direction.exit());
     let track = pair.track(direction, entry);
     let refusal = refusal(pair, direction);
-    let expired = direction == Direction::Inbound && expired(scene, pair, &stall, refusal);
+    let told = match direction {
+        Direction::Inbound => scene.witness.at(pair, scene.clock.to_a(entry, run.first.time), run.idle),
+        Direction::Outbound => Testimony::None,
+    };
+    let expired = direction == Direction::Inbound && expired(scene, pair, &stall, refusal, told.expired());
     let lasted = run.last.time - run.first.time;
     let crossed_before = track.matched > 0 && run.first_order > 0;
     let before = track.packets.saturating_sub(run.count);
@@ -220,14 +228,15 @@ fn lost_in_host(scene: &Scene, pair: &PairView, direction: Direction) -> Option<
         .support_if(!expired && others_cross(scene, pair, direction, run), 0.4, "other flows crossed meanwhile")
         .contradict_if(expired && run.count == 1, 0.2, "a single packet")
         .contradict_if(stall.healed && !rebound, 0.2, "the flow went on later");
+    told.testify(scene, &mut claim);
     Some(claim)
 }
 
 /// Whether the flow's translation had expired when the far end spoke.
-fn expired(scene: &Scene, pair: &PairView, stall: &Stall, refusal: Refusal) -> bool {
+fn expired(scene: &Scene, pair: &PairView, stall: &Stall, refusal: Refusal, told: Option<bool>) -> bool {
     let run = &stall.run;
     let (Some((inner, _)), Some((outer, _))) = (pair.ends(Point::A), pair.ends(Point::B)) else { return false };
-    let idle_long = run.idle as f64 >= SPEC.value(scene, "udp-stall.idle") * SECOND as f64;
+    let idle_long = run.idle as f64 >= SPEC.timer(scene, "udp-stall.idle", &[&UDP, &UDP_STREAM]);
     // A tenth more, since the spacing of a regular sender varies.
     let longer_than_survived = run.idle > pair.facts.survived[1] + pair.facts.survived[1] / 10;
     let guest = pair.track(Direction::Outbound, Point::A);
@@ -237,7 +246,8 @@ fn expired(scene: &Scene, pair: &PairView, stall: &Stall, refusal: Refusal) -> b
         && scene.clock.to_a(Point::A, guest.last_time) > scene.clock.to_a(Point::B, run.first.time)
         && scene.clock.to_a(Point::A, guest.last_time) < scene.clock.to_a(Point::B, run.last.time);
     let certain = refusal == Refusal::Refused || pair.facts.flags & pair_flags::REBOUND != 0;
-    inner != outer && idle_long && longer_than_survived && !spoke_meanwhile && (certain || run.count >= 2)
+    let by_silence = idle_long && longer_than_survived && (certain || run.count >= 2);
+    inner != outer && !spoke_meanwhile && told.unwrap_or(by_silence)
 }
 
 /// Whether the far capture itself missed packets during the run: packets that came out at the near point the other way

@@ -1,0 +1,421 @@
+//! What the witnesses tell of a flow: when the host gave up its entry, and who ended it.
+//!
+//! An entry is joined to a pair by both its keys: what the guest's side calls the flow, and what the uplink's side calls
+//! it. An entry with the uplink's key twice is the host's own: a packet that was translated no more made it.
+//!
+//! The log's clock is that of the host, and so is that of at least one capture as a rule; which one is told by the entries
+//! that were made when a flow's first packet passed.
+
+use super::claim::{Claim, Reasons};
+use super::scene::{PairView, Scene};
+use super::text::{count, counted, duration};
+use crate::align::clock::ClockMap;
+use crate::point::{Direction, Point};
+use crate::report::Coverage;
+use crate::time::{MILLISECOND, SECOND, Time};
+use crate::witness::conntrack::{Event, Kind, State};
+use crate::witness::{Host, Log};
+use serde_json::{Value, json};
+
+/// How late a line may be printed: the program that prints it is woken for a batch of events.
+const PRINTED: i64 = 250 * MILLISECOND;
+/// How late it may be when the host is busy.
+const PRINTED_LATE: i64 = 2 * SECOND;
+
+/// The witnesses of an analysis.
+#[derive(Debug, Default)]
+pub struct Witness {
+    /// The log of connection tracking.
+    pub log: Option<Log>,
+    /// The host's timers and switches.
+    pub host: Host,
+    /// The log's clock minus A's; nothing when its times cannot be used, and only the order of its lines counts.
+    pub shift: Option<i64>,
+}
+
+/// Who ended an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// A program.
+    Program,
+    /// Its timer.
+    Timer,
+    /// The kernel, together with others that had time left: so it does when an address or a link goes away.
+    Address,
+    /// The kernel, although it had time left.
+    Kernel,
+}
+
+/// The end of an entry.
+#[derive(Clone, Copy, Debug)]
+pub struct Gone<'a> {
+    /// Who ended it.
+    pub by: By,
+    /// The event.
+    pub event: &'a Event,
+    /// How long before the moment asked for; nothing when the log has no times.
+    pub ago: Option<i64>,
+    /// Entries that ended together with it, itself included, and within what time.
+    pub together: (u64, Option<i64>),
+}
+
+/// What the log tells of a flow's entry at a moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Testimony<'a> {
+    /// Nothing.
+    #[default]
+    None,
+    /// The entry was there.
+    Kept {
+        /// Whether the log saw a reset of the flow at that moment: then the packet did belong to the entry.
+        reset: bool,
+    },
+    /// The entry was gone.
+    Gone(Gone<'a>),
+}
+
+impl Witness {
+    /// Puts the log's clock in relation to A's.
+    pub(crate) fn new(log: Option<Log>, host: Host, pairs: &[PairView], clock: &ClockMap) -> Self {
+        let shift = log.as_ref().and_then(|log| shift(log, pairs, clock));
+        Self { log, host, shift }
+    }
+
+    /// What the log tells of a pair's entry at a moment of A's clock. `idle` is how long nothing of it had passed.
+    pub fn at(&self, pair: &PairView, moment: Time, idle: i64) -> Testimony<'_> {
+        let (Some(log), Some((inner, outer))) = (&self.log, pair.a.or(pair.b).zip(pair.b.or(pair.a))) else {
+            return Testimony::None;
+        };
+        let moment = self.shift.map(|shift| moment.0.saturating_add(shift));
+        let own: Vec<&Event> = log.of(inner, outer).collect();
+        let stray = until(log, pair, moment, &own);
+        let before = |event: &&Event| stray.is_none_or(|line| event.line < line);
+        let known = own.iter().copied().filter(before).filter(|event| match (moment, event.time) {
+            (Some(moment), Some(time)) => time <= moment.saturating_add(PRINTED),
+            _ => true,
+        });
+        let mut gone = None;
+        let mut seen = false;
+        for event in known {
+            seen = true;
+            match event.kind {
+                Kind::Destroy if event.reset() => {}
+                Kind::Destroy => gone = Some(event),
+                // The packet of the moment itself makes a new entry: that does not undo the loss.
+                Kind::New if !close(event, moment, PRINTED) => gone = None,
+                Kind::New | Kind::Update => {}
+            }
+        }
+        if let Some(event) = gone {
+            return Testimony::Gone(self.gone(log, event, moment, idle));
+        }
+        let covered = match (moment, log.span) {
+            (Some(moment), Some((first, last))) => first <= moment && moment <= last.saturating_add(PRINTED_LATE),
+            _ => false,
+        };
+        // `-e NEW` shows no ends, and an entry of a packet that was not translated means that the end went unlogged.
+        let ends_shown = log.kinds[Kind::Destroy as usize] + log.kinds[Kind::Update as usize] > 0;
+        if !seen || !covered || !ends_shown || stray.is_some() || log.dropped > 0 {
+            return Testimony::None;
+        }
+        let reset = own.iter().any(|event| {
+            event.kind == Kind::Update && event.state == State::Close && close(event, moment, 20 * MILLISECOND)
+        });
+        Testimony::Kept { reset }
+    }
+
+    fn gone<'a>(&'a self, log: &'a Log, event: &'a Event, moment: Option<i64>, idle: i64) -> Gone<'a> {
+        let burst = log.burst_of(event);
+        let together = burst.map_or((1, None), |burst| {
+            (burst.count, burst.first.zip(burst.last).map(|(first, last)| last.saturating_sub(first).max(0)))
+        });
+        let left = event.left.is_some_and(|left| left > 0);
+        let by = if event.userspace {
+            By::Program
+        } else if left && together.0 > 1 {
+            By::Address
+        } else if left {
+            By::Kernel
+        } else if log.tells_left || ran_out(&self.host, event.original.protocol, idle) {
+            By::Timer
+        } else if together.0 > 2 {
+            By::Address
+        } else {
+            By::Kernel
+        };
+        let ago = moment.zip(event.time).map(|(moment, time)| moment.saturating_sub(time).max(0));
+        Gone { by, event, ago, together }
+    }
+
+    /// Where and by what a pair's entry ended, for several pairs at once: the cause that most of them have.
+    pub fn ended_together<'a>(&'a self, pairs: impl Iterator<Item = &'a PairView>, moment: Time) -> Option<Gone<'a>> {
+        let mut found: Vec<Gone<'a>> = Vec::new();
+        let mut asked = 0;
+        for pair in pairs {
+            asked += 1;
+            if let Testimony::Gone(gone) = self.at(pair, moment, 0) {
+                found.push(gone);
+            }
+        }
+        let most = [By::Program, By::Address, By::Kernel, By::Timer]
+            .into_iter()
+            .max_by_key(|by| found.iter().filter(|gone| gone.by == *by).count())?;
+        let of_most = found.iter().filter(|gone| gone.by == most).count();
+        (of_most * 2 > asked).then(|| found.into_iter().find(|gone| gone.by == most)).flatten()
+    }
+
+    /// What limits the use of the log.
+    pub(super) fn limits(&self, limits: &mut Vec<Coverage>) {
+        let Some(log) = &self.log else { return };
+        let mut limit = |summary: String, details: Value| {
+            let details = details.as_object().cloned().unwrap_or_default();
+            limits.push(Coverage { id: "conntrack-log".into(), point: None, summary, details });
+        };
+        if log.unread > 0 {
+            limit(
+                format!(
+                    "{} of {} of {} could not be read, the first is line {}.",
+                    count(log.unread),
+                    counted(log.lines, "line"),
+                    log.name,
+                    log.first_unread
+                ),
+                json!({"lines": log.lines, "unread": log.unread, "first_unread": log.first_unread}),
+            );
+        }
+        if log.dropped > 0 {
+            limit(
+                format!("{} of {} were too many to keep.", counted(log.dropped, "event"), log.name),
+                json!({"dropped": log.dropped}),
+            );
+        }
+        if log.span.is_some() && self.shift.is_none() {
+            limit(format!("{} is of another time than the captures.", log.name), json!({}));
+        }
+    }
+}
+
+/// The line from which on the log speaks of what came after the moment: where the packet that was translated no more made
+/// an entry of its own. Order is surer than the times.
+fn until(log: &Log, pair: &PairView, moment: Option<i64>, own: &[&Event]) -> Option<u64> {
+    let (a, b) = (pair.a?, pair.b?);
+    if a == b {
+        return None;
+    }
+    let strays = log.of(b, b).filter(|event| event.kind == Kind::New);
+    match moment {
+        Some(_) => strays.filter(|event| close(event, moment, PRINTED_LATE)).map(|event| event.line).next(),
+        None => {
+            let end = own.iter().find(|event| event.kind == Kind::Destroy && !event.reset())?.line;
+            strays.map(|event| event.line).find(|line| *line > end)
+        }
+    }
+}
+
+/// Whether an event was printed at a moment, or soon after it.
+fn close(event: &Event, moment: Option<i64>, within: i64) -> bool {
+    let Some((moment, time)) = moment.zip(event.time) else { return false };
+    (-MILLISECOND..=within).contains(&time.saturating_sub(moment))
+}
+
+/// Whether a silence was long enough for a timer.
+fn ran_out(host: &Host, protocol: u16, idle: i64) -> bool {
+    use crate::witness::sysctl as set;
+    let timer = match protocol {
+        6 => host.value(&set::TCP_ESTABLISHED).min(host.value(&set::TCP_UNACKNOWLEDGED)),
+        17 => host.value(&set::UDP).min(host.value(&set::UDP_STREAM)),
+        1 => host.value(&set::ICMP),
+        58 => host.value(&set::ICMPV6),
+        _ => host.value(&set::GENERIC),
+    };
+    idle >= timer.saturating_mul(SECOND).saturating_sub(SECOND / 10)
+}
+
+/// The log's clock minus A's.
+fn shift(log: &Log, pairs: &[PairView], clock: &ClockMap) -> Option<i64> {
+    let span = log.span?;
+    let mut lags: Vec<i64> = pairs.iter().filter_map(|pair| lag(log, pair, clock)).collect();
+    lags.sort_unstable();
+    // Both captures' clocks are candidates; a line is printed when its packet passed, or soon after.
+    let b = clock.from_a(Point::B, Time(span.0)).saturating_sub(span.0);
+    let fit = |shift: i64| {
+        let fitting = lags.iter().map(|lag| lag.saturating_sub(shift));
+        let fitting: Vec<i64> = fitting.filter(|lag| (-50 * MILLISECOND..=PRINTED_LATE).contains(lag)).collect();
+        (fitting.len(), std::cmp::Reverse(fitting.first().map_or(i64::MAX, |lag| lag.saturating_abs())))
+    };
+    let best = if fit(b) > fit(0) && b.abs() > 5 * MILLISECOND { b } else { 0 };
+    if fit(best).0 * 2 > lags.len() {
+        return Some(best);
+    }
+    if let Some(shift) = gathered(&lags) {
+        return Some(shift);
+    }
+    // No flow began while the log ran: then its times must at least be those of the captures.
+    let times = pairs.iter().flat_map(|pair| {
+        Point::BOTH.into_iter().flat_map(move |point| {
+            Direction::BOTH.into_iter().filter_map(move |way| Some((point, pair.track(way, point).last()?.time)))
+        })
+    });
+    let times: Vec<i64> = times.map(|(point, time)| clock.to_a(point, time).0).collect();
+    let within = |shift: i64| times.iter().any(|time| (span.0..=span.1).contains(&time.saturating_add(shift)));
+    [0, b].into_iter().find(|shift| within(*shift))
+}
+
+/// From a flow's first packet to the line that tells of its entry, if both are there.
+fn lag(log: &Log, pair: &PairView, clock: &ClockMap) -> Option<i64> {
+    let (a, b) = (pair.a?, pair.b?);
+    let made = log.of(a, b).find(|event| event.kind == Kind::New)?.time?;
+    let firsts = Point::BOTH.into_iter().flat_map(|point| {
+        Direction::BOTH.into_iter().filter_map(move |way| {
+            let stamp = pair.facts.first[way.index()][point.index()];
+            (stamp.frame != 0).then(|| clock.to_a(point, stamp.time).0)
+        })
+    });
+    Some(made.saturating_sub(firsts.min()?))
+}
+
+/// Where the most of several lags lie within a second, if they are more than half.
+fn gathered(lags: &[i64]) -> Option<i64> {
+    let starts = lags.iter().enumerate();
+    let (size, first) = starts
+        .map(|(index, &first)| (lags[index..].partition_point(|lag| lag.saturating_sub(first) <= SECOND), first))
+        .max_by_key(|&(size, first)| (size, std::cmp::Reverse(first)))?;
+    (size >= 2 && size * 2 > lags.len()).then_some(first)
+}
+
+/// Who had ended the entries of some claims, as far as the log tells one story: "a program (`conntrack`) had deleted".
+pub fn culprit(claims: &[Claim]) -> Option<String> {
+    let told = |claim: &Claim, name: &str| claim.details.get("conntrack")?.get(name)?.as_str().map(str::to_owned);
+    let by = told(claims.first()?, "by")?;
+    if claims.iter().any(|claim| told(claim, "by").as_ref() != Some(&by)) {
+        return None;
+    }
+    // The kernel looks the name up, and does not always find it.
+    let name = claims.iter().find_map(|claim| told(claim, "program"));
+    match (by.as_str(), name) {
+        ("program", Some(name)) => Some(format!("a program (`{name}`) had deleted")),
+        ("program", None) => Some("a program had deleted".into()),
+        ("address", _) => Some("the kernel had removed, as it does when an address or a link goes away,".into()),
+        ("kernel", _) => Some("the kernel had removed before their time".into()),
+        _ => None,
+    }
+}
+
+impl Gone<'_> {
+    /// What happened to the entry.
+    fn deed(&self) -> String {
+        match (self.by, self.event.program.as_deref()) {
+            (By::Program, Some(name)) => format!("a program (`{name}`) deleted the entry"),
+            (By::Program, None) => "a program deleted the entry".into(),
+            (By::Timer, _) => "the entry's timer ended".into(),
+            (By::Address, _) => "the kernel removed the entry, as it does when an address or a link goes away".into(),
+            (By::Kernel, _) => "the kernel removed the entry".into(),
+        }
+    }
+
+    /// The sentence that quotes the log.
+    pub fn reason(&self, log: &str) -> String {
+        let ago = match self.ago {
+            Some(ago) if ago >= MILLISECOND => format!(" {} before", duration(ago)),
+            Some(_) => " at that moment".into(),
+            None => String::new(),
+        };
+        let left = match self.event.left {
+            Some(left) if left > 0 => format!(" with {} left to it", counted(u64::from(left), "second")),
+            _ => String::new(),
+        };
+        let together = match self.together {
+            (0 | 1, _) => String::new(),
+            (n, Some(time)) => format!(", one of {} that ended within {}", count(n), duration(time)),
+            (n, None) => format!(", one of {} in a row", count(n)),
+        };
+        let flags = match (self.event.assured, self.event.unreplied) {
+            (true, _) => " [ASSURED]",
+            (_, true) => " [UNREPLIED]",
+            _ => "",
+        };
+        format!("{log}:{}: {}{flags}{ago}{left}{together}", self.event.line, self.deed())
+    }
+
+    /// The details of the report.
+    pub fn details(&self, log: &str) -> Value {
+        let by = match self.by {
+            By::Program => "program",
+            By::Timer => "timer",
+            By::Address => "address",
+            By::Kernel => "kernel",
+        };
+        json!({
+            "file": log,
+            "line": self.event.line,
+            "event": self.event.text,
+            "by": by,
+            "program": self.event.program,
+            "portid": self.event.portid,
+            "seconds_before": self.ago.map(|ago| ago as f64 / SECOND as f64),
+            "together": self.together.0,
+        })
+    }
+}
+
+impl Testimony<'_> {
+    /// The end of the entry, if it was gone.
+    pub fn gone(&self) -> Option<&Gone<'_>> {
+        match self {
+            Self::Gone(gone) => Some(gone),
+            _ => None,
+        }
+    }
+
+    /// Why the host reset a connection, given what the packets say.
+    pub fn reset_cause(&self, cause: &'static str) -> &'static str {
+        match (self, cause) {
+            (_, "firewall-reject") | (Self::None, _) => cause,
+            (Self::Gone(gone), _) if gone.by == By::Timer => "nat-expired",
+            (Self::Gone(_), _) => "nat-state-lost",
+            (Self::Kept { reset: true }, _) => "firewall-reject",
+            (Self::Kept { reset: false }, _) => "conntrack-invalid",
+        }
+    }
+
+    /// Whether a timer ended the entry; nothing when the log does not tell.
+    pub fn expired(&self) -> Option<bool> {
+        match self {
+            Self::None => None,
+            Self::Kept { .. } => Some(false),
+            Self::Gone(gone) => Some(gone.by == By::Timer),
+        }
+    }
+
+    /// Puts what was told into a claim: a reason, and the line for the details.
+    pub fn testify(&self, scene: &Scene, claim: &mut Claim) {
+        let Some(log) = &scene.witness.log else { return };
+        let reasons = std::mem::take(&mut claim.reasons);
+        claim.reasons = match self {
+            Self::None => reasons,
+            Self::Kept { reset } => kept(reasons, log, *reset),
+            Self::Gone(gone) => {
+                claim.details.insert("conntrack".into(), gone.details(&log.name));
+                reasons.support(0.8, gone.reason(&log.name))
+            }
+        };
+    }
+}
+
+fn kept(reasons: Reasons, log: &Log, reset: bool) -> Reasons {
+    let also = if reset { ", and took the reset for a part of the connection" } else { "" };
+    reasons.support(0.5, format!("{}: the host still had the flow's entry{also}", log.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lags_gather_where_most_lie() {
+        let hour = 3600 * SECOND;
+        assert_eq!(gathered(&[-hour, hour, hour + 1000, hour + SECOND / 2]), Some(hour));
+        assert_eq!(gathered(&[0, hour]), None);
+        assert_eq!(gathered(&[hour]), None);
+    }
+}
