@@ -100,12 +100,15 @@ impl ClockMap {
             return only.map_or(fallback, |difference| Self { offset: (coarse + difference) as f64, ..fallback });
         };
         // Bins where both directions crossed give the middle over time.
+        let half = shards.iter().map(|delays| delays.width).max().unwrap_or(0) / 2;
         let middles: Vec<(f64, f64, f64)> = bins
             .iter()
             .filter(|bin| bin.1 != i64::MAX && bin.2 != i64::MIN)
             .map(|bin| {
                 let (out, back) = ((bin.1 - coarse) as f64, (bin.2 - coarse) as f64);
-                ((bin.0 - reference) as f64, f64::midpoint(out, back), (out - back).abs() / 2.0)
+                // What drifts within a bin is right at its middle.
+                let time = bin.0.saturating_sub(reference).saturating_add(half) as f64;
+                (time, f64::midpoint(out, back), (out - back).abs() / 2.0)
             })
             .collect();
         let span = middles.last().map_or(0.0, |last| last.0) - middles.first().map_or(0.0, |first| first.0);
