@@ -19,6 +19,7 @@ pub mod spec;
 pub mod stops;
 pub mod testimony;
 pub mod text;
+mod unseen;
 
 pub use claim::{Claim, Reasons};
 pub use detectors::SPECS;

@@ -20,6 +20,11 @@
 //! - forged: it crosses like the others, but its TTL is that of another machine, or its alleged sender goes on sending
 //!   data at that very sequence number.
 //!
+//! One kind of reset is on neither capture: with `bridge-nf-call-iptables=1` a REJECT rule answers the guest on its own
+//! tap. It is inferred, as a warning, when a connection in full conversation ends with a segment that entered the host and
+//! never left it, and the guest does not repeat it within a second; or when several end so at once and one of them stays
+//! without its answer for twenty round trips.
+//!
 //! Why the host sent it:
 //! - `firewall-reject`: a rule with `--reject-with tcp-reset`; towards the peer such a reset leaves with a partial
 //!   checksum, which the host's own stack never does; towards the guest it bears the peer's address;
@@ -51,6 +56,7 @@
 use crate::detect::claim::{fix, merge};
 use crate::detect::testimony;
 use crate::detect::text::{clock_time, count, counted, duration};
+use crate::detect::unseen::{self, CutOff};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Testimony, Threshold, alibi};
 use crate::facts::{Fate, Reset, state};
 use crate::packet::Endpoint;
@@ -144,7 +150,33 @@ fn observe(scene: &Scene) -> Vec<Claim> {
     let mut claims: Vec<Claim> = pairs.filter_map(|pair| cut(scene, pair, &moved)).collect();
     together(&mut claims);
     habits(scene, &mut claims);
+    claims.extend(unseen::cut_off(scene).iter().map(|cut| reset_unseen(scene, cut)));
     claims
+}
+
+/// A connection that ended as after a reset which neither capture shows.
+fn reset_unseen(scene: &Scene, cut: &CutOff<'_>) -> Claim {
+    let mut claim = Claim::new(SPEC.id, cut.pair.serial, Where::Between, Direction::Outbound);
+    claim.cause = Some("firewall-reject");
+    claim.protocol = "tcp";
+    claim.packets = u64::from(cut.run.count);
+    let at = cut.run.first;
+    claim.cite(scene, Point::A, at.frame, at.time, "the guest's last segment: it entered the host and never left it");
+    claim.reasons = Reasons::default()
+        .support(0.5, "the connection was in full conversation, and its last segment is at A and not at B")
+        .support_if(
+            cut.silent,
+            0.6,
+            format!(
+                "the guest never repeated it in {}, as only a sender does whose connection is gone",
+                duration(cut.waited)
+            ),
+        )
+        .contradict(0.2, "no capture shows a reset: with bridge-nf-call-iptables=1 it goes straight to the guest's tap")
+        .contradict_if(!cut.silent, 0.2, "the captures end too soon after it to tell that the guest did not repeat it");
+    claim.details.insert("reset_seen".into(), false.into());
+    claim.details.insert("silent_seconds".into(), (cut.waited as f64 / SECOND as f64).into());
+    claim
 }
 
 /// The reset that cut a connection, if one did.
@@ -532,6 +564,10 @@ fn summary(finding: &Finding, claims: &[Claim]) -> String {
         Some("conntrack-invalid") => format!(
             "The host itself reset {flows}{at}: its connection tracking took a segment out of the window for invalid and \
              did not translate it.",
+        ),
+        Some("firewall-reject") if claims.iter().any(|claim| claim.details.contains_key("reset_seen")) => format!(
+            "The host cut {flows}{at}: it kept back what the guest sent, and the guest fell silent as after a reset. \
+             The reset itself is on neither capture.",
         ),
         Some("firewall-reject") if finding.direction == Directions::Outbound => format!(
             "A firewall rule on the host cut {flows}{at}: it kept back what the guest sent and answered with a reset in \
