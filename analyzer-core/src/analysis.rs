@@ -17,6 +17,7 @@ use crate::point::Direction;
 use crate::report::{Input, Inputs, Report, SCHEMA, Totals};
 use crate::time::{MILLISECOND, SECOND, Time};
 use crate::witness::Witnesses;
+use crate::witness::sysctl::UDP_STREAM;
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
@@ -38,7 +39,8 @@ const MOST: u64 = 4;
 const MAX_CLOSED: usize = 4096;
 /// How long a closed connection is kept for late packets.
 const CLOSED_TIME: i64 = 30 * SECOND;
-/// How long a flow may be silent before it is closed. NAT forgets UDP after 180 s at the most (faults.md b.1).
+/// How long a flow may be silent before it is closed, unless the host remembers datagrams for longer: Linux forgets them
+/// after 120 s, before 5.0 after 180 s.
 const IDLE_TIME: i64 = 600 * SECOND;
 /// Summaries of finished flows that are kept; the rest is in the counters alone.
 const MAX_FINISHED: usize = 50_000;
@@ -162,16 +164,19 @@ impl Analysis {
             .map_err(|error| Error::Usage(format!("cannot start {} threads: {error}", self.options.threads)))?;
         let (progress, cancel, options) = (self.progress, self.cancel, self.options);
         let witnesses = Witnesses::open(&options)?;
+        let idle_time = IDLE_TIME.max(2 * SECOND * witnesses.host.value(&UDP_STREAM));
         pool.install(|| {
             let readers = [a.open()?, b.open()?];
-            let engine = Engine::new(readers, names.clone(), progress.as_deref(), cancel.as_deref());
+            let mut engine = Engine::new(readers, names.clone(), progress.as_deref(), cancel.as_deref());
+            engine.idle_time = idle_time;
             let done = engine.run(None)?;
             if let Some((a, b)) = again
                 && done.matched() == 0
                 && let Some(offset) = search_offset(&a, &b)?
             {
                 let readers = [CaptureReader::open(&a)?, CaptureReader::open(&b)?];
-                let engine = Engine::new(readers, names, progress.as_deref(), cancel.as_deref());
+                let mut engine = Engine::new(readers, names, progress.as_deref(), cancel.as_deref());
+                engine.idle_time = idle_time;
                 return engine.run(Some(offset))?.report(&options, witnesses);
             }
             done.report(&options, witnesses)
@@ -225,6 +230,7 @@ struct Engine<'a> {
     offset: i64,
     closed: std::collections::VecDeque<(u32, u32, i64)>,
     finished: Vec<PairView>,
+    idle_time: i64,
     finished_count: u64,
     finished_paired: u64,
     progress: Option<&'a (dyn Fn(Progress) + Send + Sync)>,
@@ -247,6 +253,7 @@ impl<'a> Engine<'a> {
             offset: 0,
             closed: std::collections::VecDeque::new(),
             finished: Vec::new(),
+            idle_time: IDLE_TIME,
             finished_count: 0,
             finished_paired: 0,
             progress,
@@ -441,7 +448,7 @@ impl<'a> Engine<'a> {
                 .map(|(point, track)| self.on_a(point, track.last_time))
                 .max();
             // A connection without end may be silent for hours; datagrams' NAT entries may not.
-            let patience = if members.both() { IDLE_TIME } else { IDLE_TIME / 5 };
+            let patience = if members.both() { self.idle_time } else { self.idle_time / 5 };
             if last.is_some_and(|last| horizon.saturating_sub(last) > patience) {
                 self.close(pair);
             }

@@ -43,6 +43,13 @@ impl Reasons {
         if condition { self.support(weight, reason) } else { self }
     }
 
+    /// As [`Reasons::support`], named before the others: what somebody says who was there.
+    #[must_use]
+    pub fn support_first(mut self, weight: f64, reason: impl Into<String>) -> Self {
+        self.supports.insert(0, (weight, reason.into()));
+        self
+    }
+
     /// Something that speaks against it: `weight` is the share of the confidence that it takes away.
     #[must_use]
     pub fn contradict(mut self, weight: f64, reason: impl Into<String>) -> Self {

@@ -3,6 +3,7 @@
 use super::claim::Claim;
 use super::scene::Scene;
 use super::spec::Spec;
+use super::testimony;
 use crate::report::{Directions, Finding, Severity, Where};
 use crate::time::SECOND;
 use std::collections::{BTreeMap, HashMap};
@@ -64,7 +65,9 @@ pub(super) fn run(scene: &Scene, specs: &[Spec]) -> Vec<Finding> {
         .values()
         .filter_map(|group| {
             let spec = specs.iter().find(|spec| spec.id == group[0].id)?;
-            Some((spec.conclude)(scene, group))
+            let mut finding = (spec.conclude)(scene, group);
+            testimony::settle(scene, &mut finding);
+            Some(finding)
         })
         .collect();
     findings.sort_by(|one, other| {

@@ -11,9 +11,10 @@ use super::scene::{PairView, Scene};
 use super::text::{count, counted, duration};
 use crate::align::clock::ClockMap;
 use crate::point::{Direction, Point};
-use crate::report::Coverage;
+use crate::report::{Coverage, Finding};
 use crate::time::{MILLISECOND, SECOND, Time};
 use crate::witness::conntrack::{Event, Kind, State};
+use crate::witness::sysctl::{SETTINGS, Setting};
 use crate::witness::{Host, Log};
 use serde_json::{Value, json};
 
@@ -29,7 +30,8 @@ pub struct Witness {
     pub log: Option<Log>,
     /// The host's timers and switches.
     pub host: Host,
-    /// The log's clock minus A's; nothing when its times cannot be used, and only the order of its lines counts.
+    /// The log's clock minus A's; nothing when it has no times, so that only the order of its lines counts, and nothing
+    /// when they are not those of the captures, so that it does not count at all.
     pub shift: Option<i64>,
 }
 
@@ -86,6 +88,9 @@ impl Witness {
         let (Some(log), Some((inner, outer))) = (&self.log, pair.a.or(pair.b).zip(pair.b.or(pair.a))) else {
             return Testimony::None;
         };
+        if log.span.is_some() && self.shift.is_none() {
+            return Testimony::None;
+        }
         let moment = self.shift.map(|shift| moment.0.saturating_add(shift));
         let own: Vec<&Event> = log.of(inner, outer).collect();
         let stray = until(log, pair, moment, &own);
@@ -147,21 +152,35 @@ impl Witness {
         Gone { by, event, ago, together }
     }
 
-    /// Where and by what a pair's entry ended, for several pairs at once: the cause that most of them have.
-    pub fn ended_together<'a>(&'a self, pairs: impl Iterator<Item = &'a PairView>, moment: Time) -> Option<Gone<'a>> {
-        let mut found: Vec<Gone<'a>> = Vec::new();
-        let mut asked = 0;
-        for pair in pairs {
-            asked += 1;
-            if let Testimony::Gone(gone) = self.at(pair, moment, 0) {
-                found.push(gone);
+    /// What most of several flows have in common: each with the moment of its first packet that did not cross.
+    pub fn of_most<'a>(&'a self, flows: impl Iterator<Item = (&'a PairView, Time)>) -> Testimony<'a> {
+        let told: Vec<Testimony<'a>> = flows.map(|(pair, moment)| self.at(pair, moment, 0)).collect();
+        let common = |one: &&Testimony<'a>| {
+            let same = told.iter().filter(|other| match (one, other) {
+                (Testimony::Gone(one), Testimony::Gone(other)) => one.by == other.by,
+                (Testimony::Kept { .. }, Testimony::Kept { .. }) => true,
+                _ => false,
+            });
+            same.count() * 2 > told.len()
+        };
+        told.iter().find(common).copied().unwrap_or_default()
+    }
+
+    /// Tells how a silence compares to the shortest of some timers, when the host told of them.
+    pub fn compare(&self, claim: &mut Claim, idle: i64, timers: &[&Setting]) {
+        let told = timers.iter().filter_map(|timer| Some((timer.key, self.host.told(timer)?)));
+        let Some((key, told)) = told.min_by_key(|(_, told)| told.value) else { return };
+        let name = key.rsplit('.').next().unwrap_or(key);
+        let (lives, at) = (counted(told.value.unsigned_abs(), "second"), &told.at);
+        let over = idle >= told.value.saturating_mul(SECOND).saturating_sub(SECOND / 10);
+        let reason = match (over, claim.cause) {
+            (true, Some("nat-expired")) => format!("the host forgets such a flow after {lives} ({name}, {at})"),
+            (false, Some(cause)) if cause != "nat-expired" => {
+                format!("no timer ended its entry: the host remembers such a flow for {lives} ({name}, {at})")
             }
-        }
-        let most = [By::Program, By::Address, By::Kernel, By::Timer]
-            .into_iter()
-            .max_by_key(|by| found.iter().filter(|gone| gone.by == *by).count())?;
-        let of_most = found.iter().filter(|gone| gone.by == most).count();
-        (of_most * 2 > asked).then(|| found.into_iter().find(|gone| gone.by == most)).flatten()
+            _ => return,
+        };
+        claim.reasons = std::mem::take(&mut claim.reasons).support(0.3, reason);
     }
 
     /// What limits the use of the log.
@@ -202,14 +221,12 @@ fn until(log: &Log, pair: &PairView, moment: Option<i64>, own: &[&Event]) -> Opt
     if a == b {
         return None;
     }
-    let strays = log.of(b, b).filter(|event| event.kind == Kind::New);
-    match moment {
-        Some(_) => strays.filter(|event| close(event, moment, PRINTED_LATE)).map(|event| event.line).next(),
-        None => {
-            let end = own.iter().find(|event| event.kind == Kind::Destroy && !event.reset())?.line;
-            strays.map(|event| event.line).find(|line| *line > end)
-        }
+    let mut strays = log.of(b, b).filter(|event| event.kind == Kind::New);
+    if moment.is_some() {
+        return strays.find(|event| close(event, moment, PRINTED_LATE)).map(|event| event.line);
     }
+    let end = own.iter().find(|event| event.kind == Kind::Destroy && !event.reset())?.line;
+    strays.map(|event| event.line).find(|line| *line > end)
 }
 
 /// Whether an event was printed at a moment, or soon after it.
@@ -283,22 +300,45 @@ fn gathered(lags: &[i64]) -> Option<i64> {
     (size >= 2 && size * 2 > lags.len()).then_some(first)
 }
 
-/// Who had ended the entries of some claims, as far as the log tells one story: "a program (`conntrack`) had deleted".
-pub fn culprit(claims: &[Claim]) -> Option<String> {
+/// What had become of the entries of some claims, as a clause, as far as the log tells one story of them all.
+pub fn lost(claims: &[Claim]) -> Option<String> {
     let told = |claim: &Claim, name: &str| claim.details.get("conntrack")?.get(name)?.as_str().map(str::to_owned);
     let by = told(claims.first()?, "by")?;
     if claims.iter().any(|claim| told(claim, "by").as_ref() != Some(&by)) {
         return None;
     }
-    // The kernel looks the name up, and does not always find it.
-    let name = claims.iter().find_map(|claim| told(claim, "program"));
-    match (by.as_str(), name) {
-        ("program", Some(name)) => Some(format!("a program (`{name}`) had deleted")),
-        ("program", None) => Some("a program had deleted".into()),
-        ("address", _) => Some("the kernel had removed, as it does when an address or a link goes away,".into()),
-        ("kernel", _) => Some("the kernel had removed before their time".into()),
+    let entries = if claims.len() == 1 && claims[0].flows.len() == 1 { "its NAT entry" } else { "their NAT entries" };
+    // The name of the program is looked up when the line is printed: a short-lived one is gone by then.
+    let name = claims.iter().find_map(|claim| told(claim, "program")).map(|name| format!(" (`{name}`)"));
+    match by.as_str() {
+        "program" => Some(format!("a program{} had deleted {entries}", name.unwrap_or_default())),
+        "address" => Some(format!("the kernel had removed {entries}, as it does when an address or a link goes away")),
+        "kernel" => Some(format!("the kernel had removed {entries} before the time")),
         _ => None,
     }
+}
+
+/// Leaves out advice that the host follows already: settings that it told are as they should be.
+pub(super) fn settle(scene: &Scene, finding: &mut Finding) {
+    let host = &scene.witness.host;
+    let set = |word: &str| {
+        let told = word.split_once('=').and_then(|(key, value)| {
+            let setting = SETTINGS.into_iter().find(|setting| setting.key == key)?;
+            Some(host.told(setting)?.value >= value.parse().ok()?)
+        });
+        told.unwrap_or(false)
+    };
+    let followed = |command: &String| command.strip_prefix("sysctl -w ").is_some_and(|rest| rest.split(' ').all(set));
+    for fix in &mut finding.fixes {
+        let before = fix.commands.len();
+        fix.commands.retain(|command| !followed(command));
+        // What only says how to look at a setting has nothing left to say.
+        if fix.commands.len() < before && fix.commands.iter().all(|command| command.starts_with("sysctl ")) {
+            fix.commands.clear();
+            fix.title.clear();
+        }
+    }
+    finding.fixes.retain(|fix| !fix.title.is_empty());
 }
 
 impl Gone<'_> {
@@ -307,7 +347,7 @@ impl Gone<'_> {
         match (self.by, self.event.program.as_deref()) {
             (By::Program, Some(name)) => format!("a program (`{name}`) deleted the entry"),
             (By::Program, None) => "a program deleted the entry".into(),
-            (By::Timer, _) => "the entry's timer ended".into(),
+            (By::Timer, _) => "the entry's timer had ended".into(),
             (By::Address, _) => "the kernel removed the entry, as it does when an address or a link goes away".into(),
             (By::Kernel, _) => "the kernel removed the entry".into(),
         }
@@ -316,6 +356,8 @@ impl Gone<'_> {
     /// The sentence that quotes the log.
     pub fn reason(&self, log: &str) -> String {
         let ago = match self.ago {
+            // The kernel notices a timer's end when it next looks at the entry.
+            _ if self.by == By::Timer => String::new(),
             Some(ago) if ago >= MILLISECOND => format!(" {} before", duration(ago)),
             Some(_) => " at that moment".into(),
             None => String::new(),
@@ -396,7 +438,7 @@ impl Testimony<'_> {
             Self::Kept { reset } => kept(reasons, log, *reset),
             Self::Gone(gone) => {
                 claim.details.insert("conntrack".into(), gone.details(&log.name));
-                reasons.support(0.8, gone.reason(&log.name))
+                reasons.support_first(0.8, gone.reason(&log.name))
             }
         };
     }
@@ -404,12 +446,159 @@ impl Testimony<'_> {
 
 fn kept(reasons: Reasons, log: &Log, reset: bool) -> Reasons {
     let also = if reset { ", and took the reset for a part of the connection" } else { "" };
-    reasons.support(0.5, format!("{}: the host still had the flow's entry{also}", log.name))
+    reasons.support_first(0.5, format!("{}: the host still had the flow's entry{also}", log.name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::PairFacts;
+    use crate::packet::{Endpoint, Family, FlowKey};
+    use crate::witness::sysctl::{TCP_ESTABLISHED, Told, UDP};
+    use std::net::Ipv4Addr;
+    use std::path::Path;
+
+    /// When the flow below began, by the log.
+    const BEGUN: i64 = 1_795_230_930_374_839_000;
+    /// When its entry ended.
+    const ENDED: i64 = 1_795_230_931_295_733_000;
+    const MADE: &str = "[1795230930.374839]\t    [NEW] tcp      6 120 SYN_SENT src=10.31.7.10 dst=198.51.100.7 \
+                        sport=42420 dport=443 [UNREPLIED] src=198.51.100.7 dst=100.64.3.5 sport=443 dport=42420";
+    const OPENED: &str = "[1795230930.374996]\t [UPDATE] tcp      6 432000 ESTABLISHED src=10.31.7.10 \
+                          dst=198.51.100.7 sport=42420 dport=443 src=198.51.100.7 dst=100.64.3.5 sport=443 \
+                          dport=42420 [ASSURED]";
+    const ENDED_BY_PROGRAM: &str = "[1795230931.295733]\t[DESTROY] tcp      6 431999 ESTABLISHED src=10.31.7.10 \
+                                    dst=198.51.100.7 sport=42420 dport=443 src=198.51.100.7 dst=100.64.3.5 sport=443 \
+                                    dport=42420 [ASSURED] [USERSPACE] portid=4187394860 progname=conntrack";
+    const STRAY: &str = "[1795230931.340328]\t    [NEW] tcp      6 300 ESTABLISHED src=198.51.100.7 dst=100.64.3.5 \
+                         sport=443 dport=42420 [UNREPLIED] src=100.64.3.5 dst=198.51.100.7 sport=42420 dport=443";
+    const STRAY_RESET: &str = "[1795230931.340341]\t[DESTROY] tcp      6 300 CLOSE src=198.51.100.7 dst=100.64.3.5 \
+                               sport=443 dport=42420 [UNREPLIED] src=100.64.3.5 dst=198.51.100.7 sport=42420 dport=443";
+    const LATER: &str = "[1795230939.1]\t    [NEW] unknown  2 600 src=10.31.7.1 dst=224.0.0.22 [UNREPLIED] \
+                         src=224.0.0.22 dst=10.31.7.1";
+
+    fn key(ends: [(&str, u16); 2], protocol: u16) -> FlowKey {
+        let [one, other] =
+            ends.map(|(address, port)| Endpoint::v4(address.parse::<Ipv4Addr>().unwrap().to_bits(), port));
+        FlowKey::new(one, other, protocol, Family::V4).0
+    }
+
+    /// The flow of the lines above, which began `offset` nanoseconds off the log's clock.
+    fn pair(offset: i64) -> PairView {
+        let peer = ("198.51.100.7", 443);
+        let mut facts = PairFacts::default();
+        facts.first[0] = [0, 8_000].map(|transit| crate::facts::Stamp { time: BEGUN - offset + transit, frame: 1 });
+        PairView {
+            serial: 1,
+            successor_of: None,
+            a: Some(key([("10.31.7.10", 42420), peer], 6)),
+            b: Some(key([("100.64.3.5", 42420), peer], 6)),
+            inside_is_high: [false; 2],
+            tracks: Default::default(),
+            facts,
+        }
+    }
+
+    fn witness(lines: &[&str], pair: &PairView) -> Witness {
+        let log = Log::read(Path::new("conntrack.log"), lines.join("\n").as_bytes(), |_, _| true).unwrap();
+        Witness::new(Some(log), Host::default(), std::slice::from_ref(pair), &ClockMap::default())
+    }
+
+    #[test]
+    fn a_program_ended_the_entry_before_the_reset() {
+        for offset in [0, 37 * SECOND] {
+            let pair = pair(offset);
+            let mut clock = ClockMap::default();
+            clock.offset = offset as f64;
+            let lines = [MADE, OPENED, ENDED_BY_PROGRAM, STRAY, STRAY_RESET].join("\n");
+            let log = Log::read(Path::new("conntrack.log"), lines.as_bytes(), |_, _| true).unwrap();
+            let mut own = pair.clone();
+            // B's clock is the host's.
+            own.facts.first[0][1].time += offset;
+            let witness = Witness::new(Some(log), Host::default(), std::slice::from_ref(&own), &clock);
+            assert_eq!(witness.shift, Some(offset));
+            let told = witness.at(&own, Time(ENDED + 44_595_000 - offset), 0);
+            let gone = told.gone().unwrap();
+            assert_eq!((gone.by, gone.ago, gone.event.line), (By::Program, Some(44_595_000), 3));
+            assert_eq!(told.reset_cause("conntrack-invalid"), "nat-state-lost");
+            assert_eq!(told.reset_cause("firewall-reject"), "firewall-reject");
+            assert_eq!(
+                gone.reason("conntrack.log"),
+                "conntrack.log:3: a program (`conntrack`) deleted the entry [ASSURED] 44.595 ms before with 431,999 \
+                 seconds left to it"
+            );
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_lines_is_enough() {
+        let pair = pair(0);
+        let bare = [MADE, OPENED, ENDED_BY_PROGRAM, STRAY, STRAY_RESET].map(|line| line.split_once('\t').unwrap().1);
+        let witness = witness(&bare, &pair);
+        let told = witness.at(&pair, Time(ENDED), 0);
+        let gone = told.gone().unwrap();
+        assert_eq!((gone.by, gone.ago, gone.event.portid), (By::Program, None, Some(4_187_394_860)));
+    }
+
+    #[test]
+    fn an_entry_that_lived_on_refutes_its_loss() {
+        let pair = pair(0);
+        let whole = witness(&[MADE, OPENED, LATER], &pair);
+        let told = whole.at(&pair, Time(ENDED), 0);
+        assert_eq!((told.reset_cause("nat-expired"), told.expired()), ("conntrack-invalid", Some(false)));
+        // The log ended before, it shows no ends, or the packet that was not translated made an entry.
+        let nothing = |lines: &[&str], moment: i64| {
+            let witness = witness(lines, &pair);
+            matches!(witness.at(&pair, Time(moment), 0), Testimony::None)
+        };
+        assert!(nothing(&[MADE, OPENED], ENDED + 20 * SECOND));
+        assert!(nothing(&[MADE, LATER], ENDED));
+        assert!(nothing(&[MADE, OPENED, STRAY, STRAY_RESET, LATER], ENDED + 44_000_000));
+    }
+
+    #[test]
+    fn a_reset_by_a_rule_belongs_to_the_entry() {
+        let pair = pair(0);
+        let closed = OPENED.replace("432000 ESTABLISHED", "10 CLOSE").replace("930.374996", "931.295740");
+        let witness = witness(&[MADE, OPENED, &closed, LATER], &pair);
+        assert_eq!(witness.at(&pair, Time(ENDED), 0).reset_cause("nat-state-lost"), "firewall-reject");
+    }
+
+    #[test]
+    fn the_kernel_removes_many_at_once_with_an_address() {
+        let pair = pair(0);
+        let own = ENDED_BY_PROGRAM.split(" [USERSPACE]").next().unwrap().to_owned();
+        let other = own.replace("42420", "42436").replace("295733", "295770");
+        let alone = witness(&[MADE, OPENED, &own, STRAY], &pair);
+        assert_eq!(alone.at(&pair, Time(ENDED), 0).gone().unwrap().by, By::Kernel);
+        let together = witness(&[MADE, OPENED, &own, &other, STRAY], &pair);
+        let told = together.at(&pair, Time(ENDED), 0);
+        assert_eq!((told.gone().unwrap().by, told.gone().unwrap().together), (By::Address, (2, Some(37_000))));
+        // Without time left, the timer ended it.
+        let timed = own.replace("431999 ESTABLISHED", "ESTABLISHED");
+        let timer = witness(&[MADE, OPENED, &timed, STRAY], &pair);
+        assert_eq!(timer.at(&pair, Time(ENDED), 0).reset_cause("nat-state-lost"), "nat-expired");
+    }
+
+    #[test]
+    fn kernels_that_tell_no_time_left_are_judged_by_the_silence() {
+        let pair = pair(0);
+        let own = ENDED_BY_PROGRAM.split(" [USERSPACE]").next().unwrap().replace("431999 ESTABLISHED ", "");
+        let witness = witness(&[MADE, &own, STRAY], &pair);
+        assert_eq!(witness.at(&pair, Time(ENDED), SECOND).gone().unwrap().by, By::Kernel);
+        assert_eq!(witness.at(&pair, Time(ENDED), 400 * SECOND).gone().unwrap().by, By::Timer);
+    }
+
+    #[test]
+    fn a_log_of_another_time_says_nothing() {
+        let pair = pair(86_400 * SECOND);
+        let witness = witness(&[OPENED, ENDED_BY_PROGRAM, STRAY], &pair);
+        assert_eq!(witness.shift, None);
+        assert!(matches!(witness.at(&pair, Time(ENDED - 86_400 * SECOND), 0), Testimony::None));
+        let mut limits = Vec::new();
+        witness.limits(&mut limits);
+        assert_eq!(limits[0].summary, "conntrack.log is of another time than the captures.");
+    }
 
     #[test]
     fn lags_gather_where_most_lie() {
@@ -417,5 +606,25 @@ mod tests {
         assert_eq!(gathered(&[-hour, hour, hour + 1000, hour + SECOND / 2]), Some(hour));
         assert_eq!(gathered(&[0, hour]), None);
         assert_eq!(gathered(&[hour]), None);
+    }
+
+    #[test]
+    fn a_silence_is_compared_with_the_hosts_own_timer() {
+        let mut host = Host::default();
+        host.learn(&UDP, Told { value: 30, at: "sysctl.txt:7".into() });
+        let witness = Witness { host, ..Witness::default() };
+        let mut claim = Claim::new("udp-stall", 1, crate::report::Where::Between, Direction::Inbound);
+        claim.cause = Some("dropped");
+        witness.compare(&mut claim, 40 * SECOND, &[&UDP]);
+        witness.compare(&mut claim, 5 * SECOND, &[&TCP_ESTABLISHED]);
+        assert_eq!(claim.reasons.to_value()["for"], json!([]));
+        witness.compare(&mut claim, 5 * SECOND, &[&UDP]);
+        assert_eq!(
+            claim.reasons.to_value()["for"],
+            json!([
+                "no timer ended its entry: the host remembers such a flow for 30 seconds (nf_conntrack_udp_timeout, \
+                 sysctl.txt:7)"
+            ])
+        );
     }
 }

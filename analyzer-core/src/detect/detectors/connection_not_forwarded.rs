@@ -166,6 +166,9 @@ fn cause(scene: &Scene, stuck: &[&PairView], first: Time) -> (&'static str, Opti
     if (stuck.len() as f64) < SPEC.value(scene, "connection-not-forwarded.cause") {
         return ("unknown", None);
     }
+    if let Some((entries, most)) = scene.witness.host.table_full() {
+        return ("table-full", Some(format!("its settings tell of {entries} entries where {most} are the most")));
+    }
     let services: BTreeSet<(u16, Endpoint)> = stuck.iter().map(|pair| (pair.protocol(), pair.inner_ends().1)).collect();
     let crossing = scene.pairs.iter().filter(|pair| pair.both() && pair.family() != Family::Link);
     if let [service] = services.iter().collect::<Vec<_>>()[..] {

@@ -21,6 +21,9 @@
 //! - `firewall`: new connections do not cross either, or the host says "prohibited";
 //! - `unknown`: nothing of that was seen.
 //!
+//! The host's log of connection tracking (`--conntrack`) decides between a table that a program emptied and an address that
+//! went away: a program's ends are marked, the kernel's come all at once with time left to them.
+//!
 //! # Mistaken for it
 //! - A capture that ended or paused: then the other one shows traffic that must have passed it.
 //! - A stall: the packets come late, but they come.
@@ -34,8 +37,9 @@
 
 use crate::detect::claim::{fix, merge};
 use crate::detect::stops::{self, End, Stop};
+use crate::detect::testimony::{self, By};
 use crate::detect::text::{clock_time, counted, duration};
-use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold, alibi};
+use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Testimony, Threshold, alibi};
 use crate::facts::Fate;
 use crate::packet::{Endpoint, Family};
 use crate::point::{Direction, Point};
@@ -88,7 +92,9 @@ fn one(scene: &Scene, all: &[Stop], outside: bool) -> Option<Claim> {
     if outside && !widespread(scene, &group, moment) {
         return None;
     }
-    let (cause, why) = cause(scene, &group, moment, outside);
+    let pairs = group.iter().filter_map(|stop| Some((scene.pair(stop.serial)?, stop.at)));
+    let told = if outside { Testimony::None } else { scene.witness.of_most(pairs) };
+    let (cause, why) = cause(scene, &group, moment, outside, told);
     let place = if outside || cause == "gateway-unreachable" { Where::Outside } else { Where::Between };
     let mut claim = Claim::new(SPEC.id, group[0].serial, place, directions(&group));
     claim.flows = group.iter().map(|stop| stop.serial).collect();
@@ -108,6 +114,7 @@ fn one(scene: &Scene, all: &[Stop], outside: bool) -> Option<Claim> {
     let spread = group.iter().map(|stop| stop.at.0).max().unwrap_or(moment.0) - moment.0;
     let alive = survivors(scene, &group, moment);
     claim.reasons = reasons(scene, &group, spread, alive, outside, why);
+    told.testify(scene, &mut claim);
     claim.details.insert("spread_seconds".into(), (spread as f64 / SECOND as f64).into());
     claim.details.insert("flows_that_went_on".into(), alive.into());
     let reset = group.iter().filter(|stop| stop.end == End::Reset).count();
@@ -169,7 +176,22 @@ fn answered_after(scene: &Scene, pair: &PairView, time: Time) -> bool {
     })
 }
 
-fn cause(scene: &Scene, group: &[Stop], moment: Time, outside: bool) -> (&'static str, Option<String>) {
+/// The cause when the host's log tells how the entries of most of the flows ended.
+fn told_by_log(told: Testimony) -> Option<(&'static str, Option<String>)> {
+    match told.gone()?.by {
+        By::Program | By::Kernel => Some(("nat-flushed", None)),
+        By::Address => Some(("address-flush", None)),
+        By::Timer => None,
+    }
+}
+
+fn cause(
+    scene: &Scene,
+    group: &[Stop],
+    moment: Time,
+    outside: bool,
+    told_of_group: Testimony,
+) -> (&'static str, Option<String>) {
     let told = |codes: &[(u8, u8)]| {
         let flows = group.iter().filter_map(|stop| scene.pair(stop.serial)).filter(|pair| {
             pair.facts.icmp.iter().any(|error| {
@@ -192,6 +214,9 @@ fn cause(scene: &Scene, group: &[Stop], moment: Time, outside: bool) -> (&'stati
     }
     if outside {
         return ("unknown", None);
+    }
+    if let Some(judged) = told_by_log(told_of_group) {
+        return judged;
     }
     let alone = Alone::new(scene);
     let moved = alone.moved(scene, group);
@@ -223,6 +248,9 @@ fn cause(scene: &Scene, group: &[Stop], moment: Time, outside: bool) -> (&'stati
     let late = |pair: &&PairView| begun(scene, pair).is_some_and(|begun| begun > moment);
     let crossed = scene.pairs.iter().filter(|pair| pair.both() && pair.family() != Family::Link).filter(late);
     let crossed = crossed.filter(|pair| answered_after(scene, pair, moment)).count() as u64;
+    if crossed > 0 && matches!(told_of_group, Testimony::Kept { .. }) {
+        return ("firewall", Some("the host still knew them, and new connections crossed".into()));
+    }
     if crossed > 0 {
         let why =
             format!("{} crossed afterwards: only what was known before was lost", counted(crossed, "new connection"));
@@ -329,6 +357,7 @@ fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let flows = counted(finding.flow_count, "live flow");
     let others =
         if alive == 0 { "no other went on".to_owned() } else { format!("{} went on", counted(alive, "other")) };
+    let lost = testimony::lost(claims).map(|lost| format!("stopped crossing the host, because {lost}"));
     let what = match (finding.place, finding.cause) {
         (_, Some("gateway-unreachable")) => "could not leave the host any more, because its next hop did not answer",
         (Where::Outside, _) => "left the uplink and had no answer any more",
@@ -338,6 +367,7 @@ fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
         (_, Some("firewall")) => "stopped crossing the host, and new connections with them: a rule drops them",
         _ => "stopped crossing the host",
     };
+    let what = lost.as_deref().unwrap_or(what);
     finding.summary = format!("{flows} {what}: all at {}, within {spread}; {others}.", clock_time(finding.first));
     finding.fixes = fixes(&finding);
     finding

@@ -64,7 +64,9 @@ use crate::packet::row::tcp_flags;
 use crate::point::{Direction, Point};
 use crate::report::{Directions, Finding, Fix, Severity, TopologyKind, Where};
 use crate::time::{MILLISECOND, SECOND};
-use crate::witness::sysctl::{DEFAULT_TTL, TCP_BE_LIBERAL, TCP_ESTABLISHED, TCP_MAX_RETRANS, TCP_UNACKNOWLEDGED};
+use crate::witness::sysctl::{
+    DEFAULT_TTL, Setting, TCP_BE_LIBERAL, TCP_ESTABLISHED, TCP_MAX_RETRANS, TCP_UNACKNOWLEDGED,
+};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -132,6 +134,9 @@ pub(super) const SPEC: Spec = Spec {
     observe,
     conclude,
 };
+
+/// The host's timers of an open connection.
+const OPEN: [&Setting; 3] = [&TCP_ESTABLISHED, &TCP_UNACKNOWLEDGED, &TCP_MAX_RETRANS];
 
 /// Who sent a reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -359,6 +364,9 @@ fn claim(scene: &Scene, pair: &PairView, reset: &Reset, sender: Sender, why: &st
     };
     claim.reasons = reasons(scene, reset, sender, cause, why);
     told.testify(scene, &mut claim);
+    if sender == Sender::Host {
+        scene.witness.compare(&mut claim, reset.idle, &OPEN);
+    }
     cite(scene, &mut claim, reset, sender);
     let details = [
         ("offending_frame", json!({"point": reset.point, "frame": reset.offender.frame})),
@@ -376,7 +384,7 @@ fn claim(scene: &Scene, pair: &PairView, reset: &Reset, sender: Sender, why: &st
 }
 
 fn host_cause(scene: &Scene, reset: &Reset) -> &'static str {
-    let idle = SPEC.timer(scene, "tcp-reset.idle", &[&TCP_ESTABLISHED, &TCP_UNACKNOWLEDGED, &TCP_MAX_RETRANS]);
+    let idle = SPEC.timer(scene, "tcp-reset.idle", &OPEN);
     if reset.direction == Direction::Inbound || reset.partial {
         "firewall-reject"
     } else if (beyond_window(reset) || reset.offender_acks_unseen) && !scene.witness.host.on(&TCP_BE_LIBERAL) {
@@ -551,9 +559,10 @@ fn summary(finding: &Finding, claims: &[Claim]) -> String {
     let idle = claims.iter().map(|claim| claim.number("idle_before_seconds")).fold(0.0, f64::max);
     match finding.cause {
         Some("nat-state-lost") => format!(
-            "The host itself reset {flows}{at}: {} {their} NAT {}, so {segment} ended in its own stack.",
-            testimony::culprit(claims).unwrap_or("it no longer had".into()),
-            if n == 1 { "entry" } else { "entries" }
+            "The host itself reset {flows}{at}: {}, so {segment} ended in its own stack.",
+            testimony::lost(claims).unwrap_or_else(|| {
+                format!("it no longer had {their} NAT {}", if n == 1 { "entry" } else { "entries" })
+            })
         ),
         Some("nat-expired") => format!(
             "The host itself reset {flows}{at}: after {} of silence {their} NAT {} had expired, and {segment} ended in its \

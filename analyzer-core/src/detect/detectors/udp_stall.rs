@@ -53,7 +53,7 @@ use crate::facts::{EventKind, Fate, IcmpSeen, Run, pair_flags};
 use crate::point::{Direction, Point};
 use crate::report::{Finding, Fix, Severity, Where};
 use crate::time::{SECOND, Time};
-use crate::witness::sysctl::{UDP, UDP_STREAM};
+use crate::witness::sysctl::{Setting, UDP, UDP_STREAM};
 use serde_json::json;
 
 /// What this detector says of itself.
@@ -229,14 +229,34 @@ fn lost_in_host(scene: &Scene, pair: &PairView, direction: Direction) -> Option<
         .contradict_if(expired && run.count == 1, 0.2, "a single packet")
         .contradict_if(stall.healed && !rebound, 0.2, "the flow went on later");
     told.testify(scene, &mut claim);
+    if direction == Direction::Inbound && inner_changes(pair) {
+        scene.witness.compare(&mut claim, run.idle, timers(pair, run));
+    }
     Some(claim)
+}
+
+/// Whether the host translates the flow.
+fn inner_changes(pair: &PairView) -> bool {
+    pair.ends(Point::A).map(|ends| ends.0) != pair.ends(Point::B).map(|ends| ends.0)
+}
+
+/// The host's timers that held for the flow before a run at B: the long one from two seconds of both ways on.
+fn timers(pair: &PairView, run: &Run) -> &'static [&'static Setting] {
+    /// `nf_conntrack_udp_packet`, with a tenth for the captures.
+    const STREAM: i64 = 2 * SECOND + SECOND / 10;
+    let b = Point::B.index();
+    let firsts = pair.facts.first.iter().map(|points| points[b]);
+    let first = firsts.filter(|stamp| stamp.frame != 0).map(|stamp| stamp.time).min().unwrap_or(i64::MAX);
+    let both_ways = pair.tracks.iter().all(|direction| direction[b].matched > 0);
+    let lived = run.first.time.saturating_sub(run.idle).saturating_sub(first);
+    if both_ways && lived >= STREAM { &[&UDP_STREAM] } else { &[&UDP, &UDP_STREAM] }
 }
 
 /// Whether the flow's translation had expired when the far end spoke.
 fn expired(scene: &Scene, pair: &PairView, stall: &Stall, refusal: Refusal, told: Option<bool>) -> bool {
     let run = &stall.run;
     let (Some((inner, _)), Some((outer, _))) = (pair.ends(Point::A), pair.ends(Point::B)) else { return false };
-    let idle_long = run.idle as f64 >= SPEC.timer(scene, "udp-stall.idle", &[&UDP, &UDP_STREAM]);
+    let idle_long = run.idle as f64 >= SPEC.timer(scene, "udp-stall.idle", timers(pair, run));
     // A tenth more, since the spacing of a regular sender varies.
     let longer_than_survived = run.idle > pair.facts.survived[1] + pair.facts.survived[1] / 10;
     let guest = pair.track(Direction::Outbound, Point::A);
