@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The layers, in the order in which packets pass them. Facts are plain data that `flow` and `align` fill in.
-const LAYERS: &[&str] = &["capture", "packet", "facts", "flow", "align", "detect"];
+/// The layers, in the order in which packets pass them. Facts are plain data that `flow` and `align` fill in;
+/// witnesses are what the host says besides.
+const LAYERS: &[&str] = &["capture", "packet", "facts", "flow", "align", "witness", "detect"];
 /// Small plain vocabulary that every layer may use.
 const VOCABULARY: &[&str] = &["error", "hash", "options", "point", "report", "seq", "time"];
 /// The only file that names every layer.

@@ -99,10 +99,13 @@ impl Witness {
             (Some(moment), Some(time)) => time <= moment.saturating_add(PRINTED),
             _ => true,
         });
-        let mut gone = None;
+        let (mut gone, mut given) = (None, None);
         let mut seen = false;
         for event in known {
             seen = true;
+            if event.kind != Kind::Destroy {
+                given = event.left.or(given);
+            }
             match event.kind {
                 Kind::Destroy if event.reset() => {}
                 Kind::Destroy => gone = Some(event),
@@ -112,7 +115,12 @@ impl Witness {
             }
         }
         if let Some(event) = gone {
-            return Testimony::Gone(self.gone(log, event, moment, idle));
+            return Testimony::Gone(Self::gone(
+                log,
+                event,
+                moment,
+                ran_out(&self.host, event.original.protocol, given, idle),
+            ));
         }
         let covered = match (moment, log.span) {
             (Some(moment), Some((first, last))) => first <= moment && moment <= last.saturating_add(PRINTED_LATE),
@@ -129,7 +137,7 @@ impl Witness {
         Testimony::Kept { reset }
     }
 
-    fn gone<'a>(&'a self, log: &'a Log, event: &'a Event, moment: Option<i64>, idle: i64) -> Gone<'a> {
+    fn gone<'a>(log: &'a Log, event: &'a Event, moment: Option<i64>, ran_out: bool) -> Gone<'a> {
         let burst = log.burst_of(event);
         let together = burst.map_or((1, None), |burst| {
             (burst.count, burst.first.zip(burst.last).map(|(first, last)| last.saturating_sub(first).max(0)))
@@ -141,7 +149,7 @@ impl Witness {
             By::Address
         } else if left {
             By::Kernel
-        } else if log.tells_left || ran_out(&self.host, event.original.protocol, idle) {
+        } else if log.tells_left || ran_out {
             By::Timer
         } else if together.0 > 2 {
             By::Address
@@ -235,8 +243,9 @@ fn close(event: &Event, moment: Option<i64>, within: i64) -> bool {
     (-MILLISECOND..=within).contains(&time.saturating_sub(moment))
 }
 
-/// Whether a silence was long enough for a timer.
-fn ran_out(host: &Host, protocol: u16, idle: i64) -> bool {
+/// Whether a silence was long enough for a timer: the time that the entry was given as its log has it, or the shortest that
+/// the host may have given it.
+fn ran_out(host: &Host, protocol: u16, given: Option<u32>, idle: i64) -> bool {
     use crate::witness::sysctl as set;
     let timer = match protocol {
         6 => host.value(&set::TCP_ESTABLISHED).min(host.value(&set::TCP_UNACKNOWLEDGED)),
@@ -244,6 +253,12 @@ fn ran_out(host: &Host, protocol: u16, idle: i64) -> bool {
         1 => host.value(&set::ICMP),
         58 => host.value(&set::ICMPV6),
         _ => host.value(&set::GENERIC),
+    };
+    // Data without an acknowledgment shortens a connection's time without an event.
+    let timer = match given {
+        Some(given) if protocol == 6 => timer.min(i64::from(given)),
+        Some(given) => i64::from(given),
+        None => timer,
     };
     idle >= timer.saturating_mul(SECOND).saturating_sub(SECOND / 10)
 }
@@ -494,6 +509,7 @@ mod tests {
             a: Some(key([("10.31.7.10", 42420), peer], 6)),
             b: Some(key([("100.64.3.5", 42420), peer], 6)),
             inside_is_high: [false; 2],
+            macs: [None; 2],
             tracks: Default::default(),
             facts,
         }
@@ -587,6 +603,9 @@ mod tests {
         let witness = witness(&[MADE, &own, STRAY], &pair);
         assert_eq!(witness.at(&pair, Time(ENDED), SECOND).gone().unwrap().by, By::Kernel);
         assert_eq!(witness.at(&pair, Time(ENDED), 400 * SECOND).gone().unwrap().by, By::Timer);
+        let opened = OPENED.replace("432000 ESTABLISHED", "20 ESTABLISHED");
+        let told = self::witness(&[MADE, &opened, &own, STRAY], &pair);
+        assert_eq!(told.at(&pair, Time(ENDED), 21 * SECOND).gone().unwrap().by, By::Timer);
     }
 
     #[test]

@@ -139,14 +139,13 @@ impl Log {
                 continue;
             }
             log.lines += 1;
-            match parse(number, line) {
-                Some(event) => log.take(event, &wanted),
-                None => {
-                    log.unread += 1;
-                    if log.first_unread == 0 {
-                        log.first_unread = number;
-                    }
-                }
+            if let Some(event) = parse(number, line) {
+                log.take(event, &wanted);
+                continue;
+            }
+            log.unread += 1;
+            if log.first_unread == 0 {
+                log.first_unread = number;
             }
         }
         log.close_burst();

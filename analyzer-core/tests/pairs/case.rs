@@ -35,9 +35,16 @@ impl Case {
     }
 
     /// What the library reports of it. Errors are text: cases are judged one by one.
-    pub(crate) fn report(&self, options: Options) -> Result<Report, String> {
-        if let Some(argument) = self.truth["args"].get(0) {
-            return Err(format!("the library does not know {argument}"));
+    pub(crate) fn report(&self, mut options: Options) -> Result<Report, String> {
+        let arguments = self.truth["args"].as_array().map_or(&[][..], Vec::as_slice);
+        for pair in arguments.chunks(2) {
+            let value = pair.get(1).and_then(Value::as_str).unwrap_or_default();
+            let path = Some(value.replace("{}", &self.folder.display().to_string()).into());
+            match pair[0].as_str() {
+                Some("--conntrack") => options.conntrack = path,
+                Some("--sysctl") => options.sysctl = path,
+                _ => return Err(format!("the library does not know {}", pair[0])),
+            }
         }
         analyze(&self.input(0), &self.input(1), options)
     }

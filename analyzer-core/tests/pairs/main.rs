@@ -11,3 +11,4 @@ mod sane;
 mod swapped;
 mod threads;
 mod truth;
+mod witness;

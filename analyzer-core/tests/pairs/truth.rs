@@ -5,10 +5,8 @@ use crate::{case, judge, sane};
 /// Cases that are not right yet, and why. A case that becomes right must leave this list.
 const PENDING: &[(&str, &str)] = &[
     ("loss_total", "a loss of everything has no shape yet"),
-    ("quic_expiry__with_log", "--conntrack is not read yet"),
     ("rst_by_firewall", "the reset of a rule towards the peer"),
     ("rst_host_5flows__ring", "folders of ring-buffer files are not read yet"),
-    ("sync_flush_invalid_dropped__with_log", "--conntrack is not read yet"),
 ];
 
 #[test]
