@@ -29,6 +29,11 @@ impl Case {
         ["expect", "also"].iter().all(|key| self.truth[key].as_array().is_some_and(Vec::is_empty))
     }
 
+    /// The host's log of connection tracking, if there is one.
+    pub(crate) fn log(&self) -> Option<PathBuf> {
+        Some(self.folder.join("conntrack.log")).filter(|log| log.is_file())
+    }
+
     /// Whether both captures are plain files.
     pub(crate) fn plain(&self) -> bool {
         (0..2).all(|point| self.input(point).is_file())

@@ -1,6 +1,7 @@
 //! Every case, judged.
 
 use crate::{case, judge, sane};
+use analyzer_core::Options;
 
 /// Cases that are not right yet, and why. A case that becomes right must leave this list.
 const PENDING: &[(&str, &str)] = &[
@@ -22,6 +23,23 @@ fn every_case_is_judged_right() {
             (false, None) => faults.into_iter().map(|fault| format!("{}: {fault}", case.name)).collect(),
             _ => Vec::new(),
         }
+    });
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+#[test]
+fn the_hosts_own_log_makes_nothing_wrong() {
+    let cases: Vec<_> = case::all().into_iter().filter(|case| case.log().is_some()).collect();
+    assert!(cases.len() > 50, "logs are missing");
+    let wrong = case::each(&cases, |case| {
+        let mut options = Options::default();
+        options.conntrack = case.log();
+        let faults = match case.report(options) {
+            Ok(report) => judge::judge(&case.truth, &serde_json::to_value(report).expect("a report serialises")),
+            Err(error) => vec![error],
+        };
+        let pending = PENDING.iter().any(|(name, _)| *name == case.name);
+        faults.into_iter().filter(|_| !pending).map(|fault| format!("{}, with its log: {fault}", case.name)).collect()
     });
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
