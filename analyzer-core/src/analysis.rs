@@ -8,7 +8,7 @@ use crate::align::topology::{self, PairedFlow};
 use crate::capture::{CaptureReader, CaptureSummary};
 use crate::detect::{self, PairView, Scene, Witness};
 use crate::error::Error;
-use crate::facts::{EventIndex, Tally};
+use crate::facts::{EventIndex, PairFacts, Tally};
 use crate::flow::SHARDS;
 use crate::flow::ingest::{Ingest, Stop};
 use crate::options::Options;
@@ -499,7 +499,7 @@ impl<'a> Engine<'a> {
                 (mac != 0).then_some((mac, if outbound { Direction::Outbound } else { Direction::Inbound }))
             }),
             tracks: Default::default(),
-            facts: Default::default(),
+            facts: PairFacts::default(),
         })
     }
 

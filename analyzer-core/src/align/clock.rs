@@ -90,8 +90,8 @@ impl ClockMap {
     pub fn estimate(shards: &[&Delays], coarse: i64) -> Self {
         let samples = shards.iter().map(|delays| delays.samples[0] + delays.samples[1]).sum();
         let bins = merge(shards);
-        let outbound = bins.iter().filter_map(|bin| (bin.1 != i64::MAX).then(|| bin.1.saturating_sub(coarse))).min();
-        let inbound = bins.iter().filter_map(|bin| (bin.2 != i64::MIN).then(|| bin.2.saturating_sub(coarse))).max();
+        let outbound = bins.iter().filter(|bin| bin.1 != i64::MAX).map(|bin| bin.1.saturating_sub(coarse)).min();
+        let inbound = bins.iter().filter(|bin| bin.2 != i64::MIN).map(|bin| bin.2.saturating_sub(coarse)).max();
         let reference = bins.first().map_or(0, |bin| bin.0);
         let fallback = Self { offset: coarse as f64, reference, samples, ..Self::default() };
         let (Some(low_out), Some(high_in)) = (outbound, inbound) else {

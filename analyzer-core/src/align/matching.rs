@@ -145,7 +145,7 @@ struct Seen {
 impl Shard {
     /// Opens a slot for a new pair.
     pub fn open(&mut self, serial: u32, protocol: u8) -> u32 {
-        let facts = PairFacts { serial, protocol, ..PairFacts::default() };
+        let facts = PairFacts { protocol, serial, ..PairFacts::default() };
         if let Some(slot) = self.free.pop() {
             self.tracks[slot as usize] = Default::default();
             self.facts[slot as usize] = facts;
@@ -442,7 +442,7 @@ impl Shard {
             }
         }
         if other.pending.0 == NONE {
-            self.wait(row, seen, key, row.seq, row.len, false, wrong);
+            self.wait(row, seen, key, (row.seq, row.len), false, wrong);
         } else if data {
             self.find_range(row, seen, key, wrong);
         } else {
@@ -500,7 +500,7 @@ impl Shard {
             best = self.damaged_copy(row, seen, key);
         }
         if best == NONE {
-            self.wait(row, seen, key, row.seq, row.len, false, wrong);
+            self.wait(row, seen, key, (row.seq, row.len), false, wrong);
         } else {
             self.matched(best, row, seen, true, sure, wrong);
             self.unlink(best);
@@ -577,7 +577,7 @@ impl Shard {
             // What is left of a superframe behind a segment begins with the next identification.
             let before = taken.iter().find(|(end, _)| *end == start);
             let ip_id = before.map_or(row.ip_id, |(_, ip_id)| ip_id.wrapping_add(1));
-            self.wait(&Row { ip_id, ..*row }, seen, key, start, end.wrapping_sub(start), touched, wrong);
+            self.wait(&Row { ip_id, ..*row }, seen, key, (start, end.wrapping_sub(start)), touched, wrong);
         }
     }
 
@@ -798,7 +798,7 @@ impl Shard {
 
     /// Puts a row, or the part `[seq, seq + len)` of it, on the waiting list.
     #[inline]
-    fn wait(&mut self, row: &Row, seen: &Seen, key: u64, seq: u32, len: u32, touched: bool, wrong: u8) {
+    fn wait(&mut self, row: &Row, seen: &Seen, key: u64, (seq, len): (u32, u32), touched: bool, wrong: u8) {
         let data = row.kind == Kind::Tcp && row.len > 0;
         if seen.point != seen.direction && row.ip_id != 0 && !touched && self.comes_again(row, seen, key) {
             return;

@@ -17,6 +17,7 @@ use crate::hash::mix;
 use crate::packet::row::{bits, tcp_flags};
 use crate::packet::{Detail, Endpoint, Kind, Row};
 use crate::point::Point;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -139,8 +140,9 @@ pub struct Pairing {
     index: [Index; 2],
     /// By pair number (slot * SHARDS + shard).
     pub members: Vec<Members>,
-    free: [Vec<u32>; SHARDS],
     next_serial: u32,
+    /// B's clock minus A's, as far as it is known now.
+    offset: i64,
     /// Votes for an address being inside (positive) or outside.
     inside: BTreeMap<u128, i32>,
     /// Flows that were paired.
@@ -151,6 +153,7 @@ impl Pairing {
     /// Pairs what can be paired in this window and hands every row that is no longer waiting to its shard.
     /// `offset` is B's clock minus A's; `horizon` the time up to which both captures are read, on A's clock.
     pub fn run(&mut self, points: &mut [Ingest; 2], shards: &mut [Shard], offset: i64, horizon: i64) {
+        self.offset = offset;
         let loose = [std::mem::take(&mut points[0].batch.loose), std::mem::take(&mut points[1].batch.loose)];
         let (mut a, mut b) = (loose[0].as_slice(), loose[1].as_slice());
         loop {
@@ -163,10 +166,10 @@ impl Pairing {
             let (point, rest) = if take_a { (0, &mut a) } else { (1, &mut b) };
             if let Some((first, others)) = rest.split_first() {
                 *rest = others;
-                self.take(point, first.row, first.mark, points, shards, offset);
+                self.take(point, first.row, first.mark, points, shards);
             }
         }
-        self.rebind(&loose, points, shards, offset);
+        self.rebind(&loose, points, shards);
         for (point, mut list) in loose.into_iter().enumerate() {
             list.clear();
             points[point].batch.loose = list;
@@ -184,15 +187,15 @@ impl Pairing {
         }
     }
 
-    fn take(&mut self, point: usize, row: Row, mark: u32, points: &mut [Ingest; 2], shards: &mut [Shard], offset: i64) {
+    fn take(&mut self, point: usize, row: Row, mark: u32, points: &mut [Ingest; 2], shards: &mut [Shard]) {
         let flow = &points[point].table.flows[row.flow as usize];
         if flow.pair != UNPAIRED && self.members[(flow.pair >> 1) as usize].both() {
             let pair = flow.pair;
             points[point].batch.deliver(row, pair, Some(mark));
             return;
         }
-        if let Some((other, other_from_high)) = self.partner(point, &row, points, offset) {
-            self.join(point, &row, other, other_from_high, points, shards, offset);
+        if let Some(partner) = self.partner(point, &row, points) {
+            self.join(point, &row, partner, points, shards);
             let pair = points[point].table.flows[row.flow as usize].pair;
             points[point].batch.deliver(row, pair, Some(mark));
             return;
@@ -207,7 +210,7 @@ impl Pairing {
 
     /// Offers a row's keys; returns the other point's flow that offered one of them, and whether that flow's packet had
     /// its key's high endpoint as source.
-    fn partner(&mut self, point: usize, row: &Row, points: &[Ingest; 2], offset: i64) -> Option<(u32, bool)> {
+    fn partner(&mut self, point: usize, row: &Row, points: &[Ingest; 2]) -> Option<(u32, bool)> {
         let table = &points[point].table;
         let flow = &table.flows[row.flow as usize];
         let from_high = row.has(bits::FROM_HIGH);
@@ -215,7 +218,7 @@ impl Pairing {
             if from_high { (flow.key.high, flow.key.low) } else { (flow.key.low, flow.key.high) };
         let mut keys = [0_u64; 6];
         let count = offer_keys(row, source, destination, &mut keys);
-        let time = if point == 0 { row.time } else { row.time.saturating_sub(offset) };
+        let time = if point == 0 { row.time } else { row.time.saturating_sub(self.offset) };
         let other = &points[1 - point].table;
         let mut found = None;
         for &key in &keys[..count] {
@@ -246,11 +249,9 @@ impl Pairing {
         &mut self,
         point: usize,
         row: &Row,
-        other_flow: u32,
-        other_from_high: bool,
+        (other_flow, other_from_high): (u32, bool),
         points: &mut [Ingest; 2],
         shards: &mut [Shard],
-        offset: i64,
     ) {
         self.paired += 1;
         let mut flows = [0_u32; 2];
@@ -259,7 +260,7 @@ impl Pairing {
         let mut from_high = [false; 2];
         from_high[point] = row.has(bits::FROM_HIGH);
         from_high[1 - point] = other_from_high;
-        let outbound = self.outbound(point, row, &flows, &from_high, points, offset);
+        let outbound = self.outbound(point, row, flows, from_high, points);
         // An outbound packet comes from the inside endpoint.
         let inside_is_high = [from_high[0] == outbound, from_high[1] == outbound];
         let solo = [0, 1].map(|side| {
@@ -271,7 +272,7 @@ impl Pairing {
             [Some(pair), _] | [None, Some(pair)] => pair >> 1,
             [None, None] => self.open(row.protocol, shards),
         };
-        let side = if solo[0].is_some() { 0 } else { 1 };
+        let side = usize::from(solo[0].is_none());
         if let Some(known) = solo[side]
             && (known & 1 == 1) != inside_is_high[side]
         {
@@ -300,15 +301,7 @@ impl Pairing {
 
     /// Whether the packet that paired two flows is outbound. The TTL tells on routed paths, the endpoint that changed on
     /// NAT; on a bridge the addresses already known, then which point saw it first.
-    fn outbound(
-        &self,
-        point: usize,
-        row: &Row,
-        flows: &[u32; 2],
-        from_high: &[bool; 2],
-        points: &[Ingest; 2],
-        offset: i64,
-    ) -> bool {
+    fn outbound(&self, point: usize, row: &Row, flows: [u32; 2], from_high: [bool; 2], points: &[Ingest; 2]) -> bool {
         let ends = [0, 1].map(|side| {
             let key = &points[side].table.flows[flows[side] as usize].key;
             if from_high[side] { (key.high, key.low) } else { (key.low, key.high) }
@@ -337,7 +330,7 @@ impl Pairing {
         }
         if let Some((_, time)) = other {
             let (time_a, time_b) = if point == 0 { (row.time, time) } else { (time, row.time) };
-            let difference = time_b.saturating_sub(offset).saturating_sub(time_a);
+            let difference = time_b.saturating_sub(self.offset).saturating_sub(time_a);
             if difference.abs() > BRIDGE_NOISE {
                 return difference > 0;
             }
@@ -444,10 +437,8 @@ impl Pairing {
         let (low, high) = (votes(key.low), votes(key.high));
         let opener_is_high = row.has(bits::FROM_HIGH) != (row.has(bits::REPLY) || answers(row));
         let inside_is_high = match (low.cmp(&high), private(key.low), private(key.high)) {
-            (std::cmp::Ordering::Less, ..) => true,
-            (std::cmp::Ordering::Greater, ..) => false,
-            (_, true, false) => false,
-            (_, false, true) => true,
+            (Ordering::Less, ..) | (Ordering::Equal, false, true) => true,
+            (Ordering::Greater, ..) | (Ordering::Equal, true, false) => false,
             _ => opener_is_high == (point == 0),
         };
         let pair = self.open(row.protocol, shards);
@@ -465,13 +456,7 @@ impl Pairing {
 
     /// A flow whose outer mapping changed: its packets at one point go on under the name known, at the other under a new
     /// one. Looks for the content of the new flow's packets among this window's packets of paired flows.
-    fn rebind(
-        &mut self,
-        loose: &[Vec<crate::flow::ingest::Loose>; 2],
-        points: &mut [Ingest; 2],
-        shards: &mut [Shard],
-        offset: i64,
-    ) {
+    fn rebind(&mut self, loose: &[Vec<crate::flow::ingest::Loose>; 2], points: &mut [Ingest; 2], shards: &mut [Shard]) {
         for point in 0..2 {
             let other = 1 - point;
             // First packets of flows that are still alone, datagrams only: a TCP connection does not survive a new port.
@@ -492,8 +477,8 @@ impl Pairing {
                 for row in rows.iter().filter(|row| row.kind == Kind::Udp && row.len >= DISTINCTIVE) {
                     if let Some((flow, new)) = wanted.get(&content(row)) {
                         let pair = (row.flow >> 1) * SHARDS as u32 + shard as u32;
-                        let time = if other == 0 { row.time } else { row.time.saturating_sub(offset) };
-                        let new_time = if point == 0 { new.time } else { new.time.saturating_sub(offset) };
+                        let time = if other == 0 { row.time } else { row.time.saturating_sub(self.offset) };
+                        let new_time = if point == 0 { new.time } else { new.time.saturating_sub(self.offset) };
                         if time.abs_diff(new_time) <= WAIT as u64 && self.members[pair as usize].both() {
                             hits.push((*flow, *new, pair, *row));
                         }
@@ -505,7 +490,7 @@ impl Pairing {
                 let entry = &points[point].table.flows[flow as usize];
                 let alone = entry.pair == UNPAIRED || !self.members[(entry.pair >> 1) as usize].both();
                 if alone && self.members[pair as usize].both() && self.members[pair as usize].live {
-                    self.move_mapping(point, flow, &new, pair, &row, points, shards);
+                    self.move_mapping(point, (flow, &new), (pair, &row), points, shards);
                 }
             }
         }
@@ -515,10 +500,8 @@ impl Pairing {
     fn move_mapping(
         &mut self,
         point: usize,
-        flow: u32,
-        new: &Row,
-        pair: u32,
-        row: &Row,
+        (flow, new): (u32, &Row),
+        (pair, row): (u32, &Row),
         points: &mut [Ingest; 2],
         shards: &mut [Shard],
     ) {
@@ -576,7 +559,6 @@ impl Pairing {
     /// Frees a pair's place.
     pub fn close(&mut self, pair: u32) {
         self.members[pair as usize].live = false;
-        self.free[pair as usize % SHARDS].push(pair);
     }
 
     /// Whether an address has been seen inside more often than outside.

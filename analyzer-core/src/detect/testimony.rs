@@ -524,8 +524,7 @@ mod tests {
     fn a_program_ended_the_entry_before_the_reset() {
         for offset in [0, 37 * SECOND] {
             let pair = pair(offset);
-            let mut clock = ClockMap::default();
-            clock.offset = offset as f64;
+            let clock = ClockMap { offset: offset as f64, ..ClockMap::default() };
             let lines = [MADE, OPENED, ENDED_BY_PROGRAM, STRAY, STRAY_RESET].join("\n");
             let log = Log::read(Path::new("conntrack.log"), lines.as_bytes(), |_, _| true).unwrap();
             let mut own = pair.clone();

@@ -149,7 +149,7 @@ impl DelayHistogram {
     fn index(delay: u64) -> usize {
         // Units of 128 ns put the eight steps of the first doubling into one microsecond.
         let units = (delay >> 7).max(u64::from(STEPS));
-        let doubling = 63 - units.leading_zeros() - STEPS.trailing_zeros();
+        let doubling = units.ilog2() - STEPS.ilog2();
         let step = (units >> doubling) as u32 - STEPS;
         ((doubling * STEPS + step).min(STEPS * DOUBLINGS)) as usize
     }

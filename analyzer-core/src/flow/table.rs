@@ -238,7 +238,6 @@ impl FlowTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hash::mix;
     use crate::packet::key::Endpoint;
     use proptest::prelude::*;
     use std::collections::HashMap;

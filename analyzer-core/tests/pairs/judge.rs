@@ -20,12 +20,11 @@ pub(crate) fn judge(truth: &Value, report: &Value) -> Vec<String> {
             .filter(|(_, finding)| finding["id"] == expected["id"])
             .map(|(place, finding)| (place, disagreement(&expected, finding)))
             .collect();
-        match candidates.iter().find(|(_, reason)| reason.is_none()) {
-            Some((place, _)) => used[*place] = true,
-            None => {
-                let closest = candidates.first().and_then(|(_, reason)| reason.clone());
-                wrong.push(format!("missing {expected}{}", closest.map_or(String::new(), |text| format!(" ({text})"))));
-            }
+        if let Some((place, _)) = candidates.iter().find(|(_, reason)| reason.is_none()) {
+            used[*place] = true;
+        } else {
+            let closest = candidates.first().and_then(|(_, reason)| reason.clone());
+            wrong.push(format!("missing {expected}{}", closest.map_or(String::new(), |text| format!(" ({text})"))));
         }
     }
     let also = list("also", truth);
