@@ -6,7 +6,9 @@ use pcap_file::pcap::PcapReader;
 use std::fs::File;
 use std::net::Ipv4Addr;
 
-/// A TCP segment resets its connection.
+/// The flags of a TCP segment that opens a connection.
+pub(crate) const SYN: u8 = 2;
+/// The flag of one that resets it.
 pub(crate) const RST: u8 = 4;
 
 /// What stands in a frame.
@@ -28,6 +30,8 @@ pub(crate) struct Frame {
     pub(crate) payload_len: u64,
     /// Payload, as far as it was captured.
     pub(crate) payload: Vec<u8>,
+    /// The IP packet from its header on, as far as it was captured.
+    ip: Vec<u8>,
     /// ICMP: type, code, and the MTU of the next link.
     pub(crate) icmp: Option<(u8, u8, u64)>,
 }
@@ -38,6 +42,24 @@ impl Frame {
         let peer = if outbound { self.target } else { self.source };
         let shown = self.payload[..self.payload.len().min(32)].to_vec();
         (self.protocol, peer, self.ip_id, self.seq, self.ack, self.payload_len, shown)
+    }
+
+    /// Whether the checksum of TCP or UDP is that of the bytes: `None` when the packet was cut.
+    pub(crate) fn checksum_right(&self) -> Option<bool> {
+        let header = usize::from(self.ip[0] & 15) * 4;
+        let length = self.ip_len as u32 - header as u32;
+        if self.ip.len() as u64 != self.ip_len {
+            return None;
+        }
+        let body = self.ip[header..].chunks(2);
+        let words = body
+            .chain(self.ip[12..20].chunks(2))
+            .map(|word| u32::from(word[0]) << 8 | u32::from(word.get(1).copied().unwrap_or(0)));
+        let mut sum = words.sum::<u32>() + u32::from(self.protocol) + length;
+        while sum > 0xffff {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        Some(sum == 0xffff)
     }
 
     /// The connection, seen from the sender.
@@ -90,6 +112,7 @@ fn parse(number: u64, time: i64, data: &[u8]) -> Option<Frame> {
         tcp_flags: 0,
         payload_len: ip_len - header as u64,
         payload: body.to_vec(),
+        ip: ip[..header + body.len()].to_vec(),
         icmp: None,
     };
     let mut skip = 0;

@@ -1,7 +1,7 @@
 //! The numbers of findings, counted again from the frames by a reader that shares nothing with the library.
 
 use crate::case::{self, Case};
-use crate::frames::{self, Frame, RST, numbered};
+use crate::frames::{self, Frame, RST, SYN, numbered};
 use crate::{judge, sane};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashSet};
@@ -195,6 +195,127 @@ fn stalled_datagrams_reach_one_point_after_the_silence_that_is_named() {
             let said = finding["details"]["idle_before_seconds"].as_f64().expect("a number of seconds");
             assert!((idle - said).abs() < 0.01, "{}: {said} s, but {idle}", case.name);
             assert!(offered.len() > lost.len(), "{}: the flow lived before", case.name);
+        }
+    }
+}
+
+#[test]
+fn repeated_segments_lost_beyond_had_crossed_before() {
+    for case in case::named(&["loss_beyond_out", "loss_inside_in"]) {
+        for finding in findings(&case, "retransmission") {
+            let (offered, _) = missing(&case, &finding);
+            let entry = usize::from(finding["direction"] != "outbound");
+            let far = frames::read(&case, 1 - entry);
+            let named = sane::filter_frames(finding["filters"][["a", "b"][entry]].as_str().expect("a filter"));
+            assert_eq!(named.len() as u64, number(&finding["packet_count"]), "{}", case.name);
+            for number in named {
+                let again = numbered(&offered, number);
+                let first = offered.iter().find(|first| first.seq == again.seq && first.flow() == again.flow());
+                let first = first.expect("the segment itself at least");
+                assert!(first.number < again.number, "{}: frame {number} is the first", case.name);
+                let copies = far.iter().filter(|copy| copy.seq == again.seq && copy.payload_len == again.payload_len);
+                assert!(copies.count() >= 2, "{}: frame {number}: the first did not cross", case.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn damaged_packets_were_right_before() {
+    for case in case::named(&["corrupt_between_in_udp_routed", "corrupt_before_bridged"]) {
+        let files = [frames::read(&case, 0), frames::read(&case, 1)];
+        for finding in findings(&case, "bad-checksum") {
+            check_times(&case, &finding, &files);
+            let outbound = finding["direction"] == "outbound";
+            let exit = usize::from(outbound);
+            let wrong = |point: usize| -> BTreeSet<u64> {
+                let wrong = files[point].iter().filter(|frame| frame.protocol != 1 && frame.protocol != 2);
+                // Unfinished checksums of a guest's own offload are wrong as well, but not damaged: another test's matter.
+                wrong.filter(|frame| frame.checksum_right() == Some(false)).map(|frame| frame.number).collect()
+            };
+            let named = sane::filter_frames(finding["filters"][["a", "b"][exit]].as_str().expect("a filter"));
+            assert_eq!(named.len() as u64, number(&finding["packet_count"]), "{}", case.name);
+            assert!(named.is_subset(&wrong(exit)), "{}: {named:?}", case.name);
+            if finding["where"] == "between" {
+                let before = sane::filter_frames(finding["filters"][["a", "b"][1 - exit]].as_str().expect("a filter"));
+                assert_eq!(before.len(), named.len(), "{}", case.name);
+                assert!(before.is_disjoint(&wrong(1 - exit)), "{}: wrong already at the entry", case.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn pings_and_questions_are_counted() {
+    for case in case::named(&["icmp_policed_out", "icmp_policed"]) {
+        for finding in findings(&case, "icmp-rate-limit") {
+            let mut seen = [0, 1].map(|point| -> HashSet<Vec<u8>> {
+                let requests =
+                    frames::read(&case, point).into_iter().filter(|frame| frame.icmp.is_some_and(|icmp| icmp.0 == 8));
+                // The sequence number and the payload: NAT may change the identifier and the checksum.
+                requests.map(|frame| frame.payload[6..].to_vec()).collect()
+            });
+            let [a, b] = &mut seen;
+            assert_eq!(number(&finding["details"]["offered"]), a.len() as u64, "{}", case.name);
+            assert_eq!(number(&finding["details"]["lost"]), a.difference(b).count() as u64, "{}", case.name);
+        }
+    }
+    for case in case::named(&["dns_unanswered_some", "dns_unanswered_outside"]) {
+        for finding in findings(&case, "dns-unanswered") {
+            let at_a = frames::read(&case, 0);
+            // A question asked again is the same question.
+            let distinct = |frames: Vec<&Frame>| frames.iter().map(|frame| frame.payload[..2].to_vec()).collect();
+            let asked: HashSet<Vec<u8>> =
+                distinct(at_a.iter().filter(|frame| frame.protocol == 17 && frame.target.1 == 53).collect());
+            let answered: HashSet<Vec<u8>> =
+                distinct(at_a.iter().filter(|frame| frame.protocol == 17 && frame.source.1 == 53).collect());
+            assert_eq!(number(&finding["details"]["questions"]), asked.len() as u64, "{}", case.name);
+            assert_eq!(number(&finding["packet_count"]), asked.difference(&answered).count() as u64, "{}", case.name);
+        }
+    }
+}
+
+#[test]
+fn doubled_packets_stand_twice_in_one_capture() {
+    for case in case::named(&["duplicates_inbound", "duplicates_outbound_bridged"]) {
+        for finding in findings(&case, "duplicate-frame") {
+            let outbound = finding["direction"] == "outbound";
+            let exit = usize::from(outbound);
+            let count = |point: usize| {
+                let mut seen = HashSet::new();
+                let frames = frames::read(&case, point);
+                frames.iter().filter(|frame| frame.ip_id != 0 && !seen.insert(frame.identity(outbound))).count() as u64
+            };
+            assert_eq!(count(exit), number(&finding["packet_count"]), "{}", case.name);
+            assert_eq!(count(1 - exit), 0, "{}", case.name);
+        }
+    }
+}
+
+#[test]
+fn untranslated_packets_bear_the_inside_address_at_b() {
+    for case in case::named(&["nat_bypass_new_flows", "nat_bypass_second_guest"]) {
+        let at_b = frames::read(&case, 1);
+        let private = |frame: &&Frame| frame.source.0.octets()[..2] == [192, 168];
+        let told: u64 = findings(&case, "nat-bypass").iter().map(|finding| number(&finding["packet_count"])).sum();
+        assert_eq!(told, at_b.iter().filter(private).count() as u64, "{}", case.name);
+        let flows: HashSet<_> = at_b.iter().filter(private).map(Frame::flow).collect();
+        let told: u64 = findings(&case, "nat-bypass").iter().map(|finding| number(&finding["flow_count"])).sum();
+        assert_eq!(told, flows.len() as u64, "{}", case.name);
+    }
+}
+
+#[test]
+fn connections_that_are_not_forwarded_are_in_the_first_capture_alone() {
+    for case in case::named(&["new_not_forwarded", "new_port_exhausted_3"]) {
+        let [a, b] = [0, 1].map(|point| frames::read(&case, point));
+        let crossed: HashSet<u32> = b.iter().filter(|frame| frame.tcp_flags == SYN).map(|frame| frame.seq).collect();
+        let stuck: Vec<&Frame> =
+            a.iter().filter(|frame| frame.tcp_flags == SYN && !crossed.contains(&frame.seq)).collect();
+        for finding in findings(&case, "connection-not-forwarded") {
+            let flows: HashSet<_> = stuck.iter().map(|frame| frame.flow()).collect();
+            assert_eq!(number(&finding["flow_count"]), flows.len() as u64, "{}", case.name);
+            assert_eq!(number(&finding["packet_count"]), stuck.len() as u64, "{}", case.name);
         }
     }
 }
