@@ -6,7 +6,6 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
-use crate::catalogue;
 use crate::render::Format;
 
 const AFTER_HELP: &str = "\
@@ -43,7 +42,7 @@ pub(crate) enum Command {
     /// Say what a finding is, how it looks in a pair, what is mistaken for it, and what to do
     Explain {
         /// The id of the finding
-        #[arg(value_name = "FINDING-ID", value_parser = PossibleValuesParser::new(catalogue::ids()))]
+        #[arg(value_name = "FINDING-ID", value_parser = PossibleValuesParser::new(SPECS.iter().map(|spec| spec.id)))]
         id: String,
     },
     /// Print the JSON Schema of --format json
@@ -98,11 +97,11 @@ pub(crate) struct Analyze {
 
     /// Report this kind of finding only (repeat for more)
     #[arg(long, value_name = "ID", value_delimiter = ',', hide_possible_values = true,
-          value_parser = PossibleValuesParser::new(catalogue::ids()), help_heading = "Findings")]
+          value_parser = PossibleValuesParser::new(SPECS.iter().map(|spec| spec.id)), help_heading = "Findings")]
     pub(crate) only: Vec<String>,
     /// Do not report this kind of finding (repeat for more)
     #[arg(long, value_name = "ID", value_delimiter = ',', hide_possible_values = true,
-          value_parser = PossibleValuesParser::new(catalogue::ids()), help_heading = "Findings")]
+          value_parser = PossibleValuesParser::new(SPECS.iter().map(|spec| spec.id)), help_heading = "Findings")]
     pub(crate) ignore: Vec<String>,
     /// Report findings of this severity or worse
     #[arg(long, value_enum, value_name = "SEVERITY", default_value_t = MinSeverity::Info, help_heading = "Findings")]

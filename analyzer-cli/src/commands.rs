@@ -1,50 +1,57 @@
 //! The commands that need no capture.
 
 use analyzer_core::detect::{SPECS, Threshold};
+use analyzer_core::report::Severity;
 use anstyle::Style;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::args::{Cli, When};
-use crate::catalogue::{self, ENTRIES};
 use crate::output::Destination;
 use crate::render::page::{BOLD, Page};
 use crate::schema;
 
 /// `pcapdiff detectors`: one finding a paragraph.
 pub(crate) fn detectors() -> anyhow::Result<()> {
-    let column = ENTRIES.iter().map(|entry| entry.id.len()).max().unwrap_or(0) + 2;
+    let column = SPECS.iter().map(|spec| spec.id.len()).max().unwrap_or(0) + 2;
     let mut page = Page::new(Destination::Stdout.width());
-    for entry in ENTRIES {
-        page.hanging(entry.id, BOLD, column, &format!("{} [{}]", entry.says, entry.severity));
+    for spec in SPECS {
+        page.hanging(spec.id, BOLD, column, &format!("{} [{}]", spec.says, severity(spec.severity)));
     }
     Destination::Stdout.write_styled(&page.out, When::Auto)
 }
 
 /// `pcapdiff explain ID`.
 pub(crate) fn explain(id: &str) -> anyhow::Result<()> {
-    let Some(entry) = catalogue::find(id) else {
+    let Some(spec) = SPECS.iter().find(|spec| spec.id == id) else {
         anyhow::bail!("{id}: no such finding; `pcapdiff detectors` lists them");
     };
     let mut page = Page::new(Destination::Stdout.width());
-    page.hanging(entry.id, BOLD, entry.id.len() + 2, entry.says);
-    page.prose(0, &format!("Severity: {}", entry.severity));
-    if !entry.causes.is_empty() {
-        page.prose(0, &format!("Causes: {}", entry.causes.join(", ")));
+    page.hanging(spec.id, BOLD, spec.id.len() + 2, spec.says);
+    page.prose(0, &format!("Severity: {}", severity(spec.severity)));
+    if !spec.causes.is_empty() {
+        page.prose(0, &format!("Causes: {}", spec.causes.join(", ")));
     }
-    if let Some(spec) = SPECS.iter().find(|spec| spec.id == id) {
+    page.blank();
+    document(&mut page, &spec.doc());
+    if !spec.thresholds.is_empty() {
         page.blank();
-        document(&mut page, &spec.doc());
-        if !spec.thresholds.is_empty() {
-            page.blank();
-            page.styled_line(BOLD, "Thresholds (--threshold NAME=VALUE)");
-            for threshold in spec.thresholds {
-                let Threshold { name, unit, default, source } = threshold;
-                page.hanging("-", Style::new(), 2, &format!("`{name}={default}`: {unit}. {source}"));
-            }
+        page.styled_line(BOLD, "Thresholds (--threshold NAME=VALUE)");
+        for threshold in spec.thresholds {
+            let Threshold { name, unit, default, source } = threshold;
+            page.hanging("-", Style::new(), 2, &format!("`{name}={default}`: {unit}. {source}"));
         }
     }
     Destination::Stdout.write_styled(&page.out, When::Auto)
+}
+
+/// A severity in words; it is the worst that a detector reports.
+fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Info => "info",
+    }
 }
 
 /// A detector's text: headings, paragraphs, lists, and indented lines to copy.

@@ -5,7 +5,6 @@
 //! knows the command line and the forms of the report.
 
 mod args;
-mod catalogue;
 mod commands;
 mod engine;
 mod output;

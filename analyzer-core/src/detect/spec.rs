@@ -33,8 +33,6 @@ pub struct Spec {
     pub causes: &'static [&'static str],
     /// The worst severity that it reports.
     pub severity: Severity,
-    /// Its place in the order of causes: what comes first explains what comes later for the same packets.
-    pub rank: u8,
     /// Its thresholds.
     pub thresholds: &'static [Threshold],
     /// The text of its file, whose head is what `explain` prints.

@@ -35,7 +35,6 @@ pub(super) const SPEC: Spec = Spec {
     says: "ARP requests without an answer",
     causes: &[],
     severity: Severity::Warning,
-    rank: 15,
     thresholds: &[
         Threshold {
             name: "arp-unanswered.requests",

@@ -57,7 +57,6 @@ pub(super) const SPEC: Spec = Spec {
     says: "a wrong checksum that is a fault",
     causes: &["partial-leaked", "corrupted"],
     severity: Severity::Error,
-    rank: 70,
     thresholds: &[
         Threshold {
             name: "bad-checksum.packets",

@@ -44,7 +44,6 @@ pub(super) const SPEC: Spec = Spec {
     says: "new connections enter the host and never leave it, while others live",
     causes: &["table-full", "port-exhausted", "firewall", "unknown"],
     severity: Severity::Error,
-    rank: 50,
     thresholds: &[
         Threshold {
             name: "connection-not-forwarded.flows",

@@ -33,7 +33,6 @@ pub(super) const SPEC: Spec = Spec {
     says: "SYNs cross both points and no answer comes",
     causes: &[],
     severity: Severity::Warning,
-    rank: 70,
     thresholds: &[Threshold {
         name: "connection-unanswered.tries",
         unit: "SYNs of one connection",

@@ -32,7 +32,6 @@ pub(super) const SPEC: Spec = Spec {
     says: "DHCP requests without an answer",
     causes: &[],
     severity: Severity::Warning,
-    rank: 16,
     thresholds: &[
         Threshold {
             name: "dhcp-unanswered.requests",

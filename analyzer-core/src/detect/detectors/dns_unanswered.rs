@@ -41,7 +41,6 @@ pub(super) const SPEC: Spec = Spec {
     says: "DNS questions without an answer",
     causes: &[],
     severity: Severity::Warning,
-    rank: 80,
     thresholds: &[
         Threshold {
             name: "dns-unanswered.questions",

@@ -32,7 +32,6 @@ pub(super) const SPEC: Spec = Spec {
     says: "the same frame twice within a few milliseconds at one point, once at the other",
     causes: &[],
     severity: Severity::Warning,
-    rank: 75,
     thresholds: &[
         Threshold {
             name: "duplicate-frame.packets",

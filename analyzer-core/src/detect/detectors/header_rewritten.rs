@@ -31,7 +31,6 @@ pub(super) const SPEC: Spec = Spec {
     says: "DSCP, ECN, TCP options or TTL differ between the points",
     causes: &[],
     severity: Severity::Info,
-    rank: 200,
     thresholds: &[Threshold {
         name: "header-rewritten.ttl",
         unit: "hops between the points",

@@ -36,7 +36,6 @@ pub(super) const SPEC: Spec = Spec {
     says: "echo requests or replies above a rate vanish",
     causes: &[],
     severity: Severity::Warning,
-    rank: 70,
     thresholds: &[
         Threshold {
             name: "icmp-rate-limit.lost",

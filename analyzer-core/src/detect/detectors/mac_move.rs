@@ -32,7 +32,6 @@ pub(super) const SPEC: Spec = Spec {
     says: "a MAC changes side",
     causes: &[],
     severity: Severity::Warning,
-    rank: 22,
     thresholds: &[Threshold {
         name: "mac-move.packets",
         unit: "packets across the uplink between hosts that are inside",

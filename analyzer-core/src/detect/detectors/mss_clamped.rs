@@ -25,7 +25,6 @@ pub(super) const SPEC: Spec = Spec {
     says: "the host changes the MSS of the SYNs that it forwards",
     causes: &[],
     severity: Severity::Info,
-    rank: 200,
     thresholds: &[],
     source: include_str!("mss_clamped.rs"),
     observe,

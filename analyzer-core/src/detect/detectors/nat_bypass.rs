@@ -37,7 +37,6 @@ pub(super) const SPEC: Spec = Spec {
     says: "packets left B with the inner address, untranslated",
     causes: &[],
     severity: Severity::Error,
-    rank: 60,
     thresholds: &[Threshold {
         name: "nat-bypass.data",
         unit: "packets of a translated flow that leave untranslated, one of them with payload",

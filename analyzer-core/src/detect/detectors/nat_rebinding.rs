@@ -36,7 +36,6 @@ pub(super) const SPEC: Spec = Spec {
     says: "the outer address or port of an inner flow changed mid-life",
     causes: &["nat-expired", "unknown"],
     severity: Severity::Warning,
-    rank: 65,
     thresholds: &[Threshold {
         name: "nat-rebinding.idle",
         unit: "seconds of silence before",

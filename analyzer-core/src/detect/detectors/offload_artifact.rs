@@ -31,7 +31,6 @@ pub(super) const SPEC: Spec = Spec {
     says: "partial checksums and superframes at one point, right beyond it: normal",
     causes: &[],
     severity: Severity::Info,
-    rank: 200,
     thresholds: &[],
     source: include_str!("offload_artifact.rs"),
     observe,

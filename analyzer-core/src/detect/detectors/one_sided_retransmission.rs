@@ -35,7 +35,6 @@ pub(super) const SPEC: Spec = Spec {
     says: "the original passed one point and never the other: lost between",
     causes: &[],
     severity: Severity::Error,
-    rank: 90,
     thresholds: &[Threshold {
         name: "one-sided-retransmission.ranges",
         unit: "segments in one direction",

@@ -51,7 +51,6 @@ pub(super) const SPEC: Spec = Spec {
     says: "packets above the path MTU vanish and the sender does not learn or obey",
     causes: &["icmp-not-relayed", "icmp-ignored", "icmp-absent"],
     severity: Severity::Error,
-    rank: 80,
     thresholds: &[
         Threshold {
             name: "pmtu-black-hole.repeats",

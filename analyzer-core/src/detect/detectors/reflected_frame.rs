@@ -45,7 +45,6 @@ pub(super) const SPEC: Spec = Spec {
     says: "frames with an inside MAC come back in from outside (loop, one-ended bond, reflecting switch)",
     causes: &[],
     severity: Severity::Error,
-    rank: 20,
     thresholds: &[
         Threshold {
             name: "reflected-frame.frames",

@@ -30,7 +30,6 @@ pub(super) const SPEC: Spec = Spec {
     says: "packets leave the host in another order than they entered it",
     causes: &[],
     severity: Severity::Info,
-    rank: 200,
     thresholds: &[Threshold {
         name: "reordering.packets",
         unit: "packets in one direction",

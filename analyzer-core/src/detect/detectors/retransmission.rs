@@ -44,7 +44,6 @@ pub(super) const SPEC: Spec = Spec {
     says: "the original crossed both points: lost outside (outbound) or inside (inbound)",
     causes: &[],
     severity: Severity::Warning,
-    rank: 95,
     thresholds: &[
         Threshold {
             name: "retransmission.segments",

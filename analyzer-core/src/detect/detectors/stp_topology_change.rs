@@ -30,7 +30,6 @@ pub(super) const SPEC: Spec = Spec {
     says: "BPDUs announce topology changes",
     causes: &[],
     severity: Severity::Warning,
-    rank: 25,
     thresholds: &[Threshold {
         name: "stp-topology-change.bpdus",
         unit: "BPDUs that announce a change",

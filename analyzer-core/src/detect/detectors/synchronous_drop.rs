@@ -53,7 +53,6 @@ pub(super) const SPEC: Spec = Spec {
     says: "several live flows end or stop crossing within a second",
     causes: &["nat-flushed", "address-flush", "gateway-unreachable", "bridge-down", "firewall", "unknown"],
     severity: Severity::Error,
-    rank: 30,
     thresholds: &[
         Threshold { name: "synchronous-drop.flows", unit: "flows", default: 3.0, source: "two may meet by chance" },
         Threshold {

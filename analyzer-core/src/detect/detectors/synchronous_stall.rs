@@ -43,7 +43,6 @@ pub(super) const SPEC: Spec = Spec {
     says: "all flows fall silent from one side at once and resume (vhost thread, IRQ, vCPU)",
     causes: &[],
     severity: Severity::Error,
-    rank: 30,
     thresholds: &[
         Threshold {
             name: "synchronous-stall.seconds",

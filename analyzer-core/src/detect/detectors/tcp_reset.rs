@@ -85,7 +85,6 @@ pub(super) const SPEC: Spec = Spec {
         "unknown",
     ],
     severity: Severity::Error,
-    rank: 95,
     thresholds: &[
         Threshold {
             name: "tcp-reset.answer",

@@ -28,7 +28,6 @@ pub(super) const SPEC: Spec = Spec {
     says: "a receiver closed its window: its application does not read",
     causes: &[],
     severity: Severity::Info,
-    rank: 200,
     thresholds: &[],
     source: include_str!("tcp_zero_window.rs"),
     observe,

@@ -46,7 +46,6 @@ pub(super) const SPEC: Spec = Spec {
     says: "packets of any protocol that entered the host and never left it",
     causes: &[],
     severity: Severity::Error,
-    rank: 90,
     thresholds: &[
         Threshold {
             name: "transit-loss.rare",

@@ -62,7 +62,6 @@ pub(super) const SPEC: Spec = Spec {
     says: "a QUIC or other UDP flow goes silent although one end still speaks",
     causes: &["nat-expired", "dropped", "peer-silent", "guest-silent"],
     severity: Severity::Error,
-    rank: 60,
     thresholds: &[
         Threshold {
             name: "udp-stall.idle",
