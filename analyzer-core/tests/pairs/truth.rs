@@ -6,7 +6,6 @@ use analyzer_core::Options;
 /// Cases that are not right yet, and why. A case that becomes right must leave this list.
 const PENDING: &[(&str, &str)] = &[
     ("loss_total", "a loss of everything has no shape yet"),
-    ("rst_by_firewall", "the reset of a rule towards the peer"),
     ("rst_host_5flows__ring", "folders of ring-buffer files are not read yet"),
 ];
 
