@@ -1,10 +1,10 @@
 //! Pairing and matching alone: rows that were decoded before are paired through NAT and matched by range and content.
 
-use analyzer_core::align::SHARDS;
 use analyzer_core::align::clock::Overlap;
 use analyzer_core::align::matching::{Shard, Window};
 use analyzer_core::align::pairing::Pairing;
 use analyzer_core::capture::CaptureReader;
+use analyzer_core::flow::SHARDS;
 use analyzer_core::flow::ingest::Ingest;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use pcapdiff_benches::{Plan, SHAPES, write_pair};
