@@ -219,7 +219,7 @@ pub struct Finding {
     pub place: Where,
     /// Which way the traffic concerned went.
     pub direction: Directions,
-    /// The cause, in the contract's words, when the id has causes.
+    /// The cause, one of those that the detector's specification lists, when the id has causes.
     pub cause: Option<&'static str>,
     /// `tcp`, `udp`, `quic`, `icmp`, `arp`, …
     pub protocol: &'static str,

@@ -1,4 +1,4 @@
-//! Alibis: reasons why a packet may be missing at a point although nothing was lost (faults.md 0.4).
+//! Alibis: reasons why a packet may be missing at a point although nothing was lost.
 
 use super::scene::{PairView, Scene};
 use crate::facts::{Event, EventKind, Fate};

@@ -8,7 +8,7 @@ use crate::report::{Directions, Finding, Severity, Where};
 use crate::time::SECOND;
 use std::collections::{BTreeMap, HashMap};
 
-/// Which ids the same flow may explain: a symptom, and the causes that explain it. The order of the contract:
+/// Which ids the same flow may explain: a symptom, and the causes that explain it. The order of causes:
 /// capture hole > route or bridge gone > address flush > stall > table or ports > conntrack-invalid or expiry >
 /// checksum > PMTU > loss > RST. `tcp-reset`, `udp-stall` and `synchronous-drop` stand side by side.
 const EXPLAINED_BY: &[(&str, &[&str])] = &[

@@ -8,7 +8,7 @@ use crate::time::MILLISECOND;
 const MIN_GAP: i64 = 100 * MILLISECOND;
 /// Most silences remembered for one direction; the longest stay.
 const MAX_GAPS: usize = 256;
-/// Packets within this time after a silence count as its burst (faults.md gives 500 ms for a vhost stall).
+/// Packets within this time after a silence count as its burst (a stalled vhost thread hands over what has piled up within 500 ms).
 const BURST_WINDOW: i64 = 500 * MILLISECOND;
 /// Most bins of a series.
 const MAX_BINS: usize = 8192;
