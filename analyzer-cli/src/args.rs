@@ -82,6 +82,16 @@ pub(crate) struct Analyze {
     /// Write the result as a page for a browser to FILE besides
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) html: Option<PathBuf>,
+    /// Write for each finding the frames that prove it and those around them, as a small capture of each point, and an
+    /// index, into the directory DIR
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub(crate) evidence: Option<PathBuf>,
+    /// Write both captures as one pcapng file: interfaces A and B, both on A's clock, with the findings as comments
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) merged: Option<PathBuf>,
+    /// Write a table of all flows with their counters to FILE (CSV)
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) flows: Option<PathBuf>,
     /// Colours; NO_COLOR in the environment turns `auto` off
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = When::Auto, help_heading = "Output")]
     pub(crate) color: When,

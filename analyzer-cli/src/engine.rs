@@ -1,6 +1,6 @@
 //! The only file that calls the analysis. Everything else of this crate works on a finished [`Report`].
 
-use analyzer_core::report::Report;
+use analyzer_core::evidence::Traced;
 use analyzer_core::{Analysis, Error, Options, Progress};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,15 +11,16 @@ pub(crate) type OnProgress = Box<dyn Fn(Progress) + Send + Sync>;
 
 /// Analyses a pair. A type of its own so that tests can put a finished report in its place.
 pub(crate) trait Engine {
-    /// Reads both captures and says what happened between them.
+    /// Reads both captures and says what happened between them; with the counters of every flow if asked for.
     fn analyze(
         &self,
         a: &Path,
         b: &Path,
         options: Options,
+        every_flow: bool,
         progress: OnProgress,
         cancel: Arc<AtomicBool>,
-    ) -> Result<Report, Error>;
+    ) -> Result<Traced, Error>;
 }
 
 /// The real one.
@@ -31,9 +32,11 @@ impl Engine for Core {
         a: &Path,
         b: &Path,
         options: Options,
+        every_flow: bool,
         progress: OnProgress,
         cancel: Arc<AtomicBool>,
-    ) -> Result<Report, Error> {
-        Analysis::builder().a_path(a).b_path(b).options(options).progress(progress).cancel(cancel).run()
+    ) -> Result<Traced, Error> {
+        let analysis = Analysis::builder().a_path(a).b_path(b).options(options).every_flow(every_flow);
+        analysis.progress(progress).cancel(cancel).run_traced()
     }
 }

@@ -12,7 +12,9 @@ mod progress;
 mod render;
 mod schema;
 mod select;
+mod takeaway;
 
+use analyzer_core::evidence::Traced;
 use analyzer_core::report::Report;
 use analyzer_core::{Error, Options};
 use clap::Parser;
@@ -27,6 +29,7 @@ use engine::{Core, Engine};
 use output::{Destination, message};
 use progress::Meter;
 use render::{Format, View};
+use takeaway::Takeaway;
 
 /// Nothing found.
 const NOTHING: u8 = 0;
@@ -73,27 +76,29 @@ fn analyze(asked: &Analyze, engine: &dyn Engine) -> anyhow::Result<u8> {
     let inputs: Vec<&Path> = [a, b].into_iter().chain(witnesses.into_iter().flatten()).collect();
     let destination = Destination::new(asked.output.as_deref(), &inputs)?;
     let page = asked.html.as_deref().map(|path| Destination::new(Some(path), &inputs)).transpose()?;
+    let takeaway = Takeaway::new(asked, [a, b], &inputs)?;
 
-    let mut report = run_engine(asked, engine, a, b)?;
+    let Traced { mut report, trace } = run_engine(asked, engine, a, b)?;
     if !asked.quiet {
         say_problems(&report, asked.verbose);
     }
 
     let hidden = select::select(&mut report, asked);
     let view = View { width: destination.width(), verbose: asked.verbose, quiet: asked.quiet, hidden };
-    let mut bytes = render::render(asked.format, &report, view)?;
+    let mut bytes = render::render(asked.format, &report, &trace, view)?;
     if asked.format == Format::Human && !destination.colours(asked.color) {
         bytes = anstream::adapter::strip_bytes(&bytes).into_vec();
     }
     destination.write(&bytes)?;
     if let Some(page) = page {
-        page.write(&render::render(Format::Html, &report, view)?)?;
+        page.write(&render::render(Format::Html, &report, &trace, view)?)?;
     }
+    takeaway.write(&report, &trace, asked.quiet)?;
     Ok(if report.findings.iter().any(select::actionable) { FINDINGS } else { NOTHING })
 }
 
 /// Runs the analysis with a progress bar, and lets Ctrl-C stop it.
-fn run_engine(asked: &Analyze, engine: &dyn Engine, a: &Path, b: &Path) -> anyhow::Result<Report> {
+fn run_engine(asked: &Analyze, engine: &dyn Engine, a: &Path, b: &Path) -> anyhow::Result<Traced> {
     let mut options = Options::default();
     options.threads = asked.threads;
     options.thresholds = asked.thresholds.iter().cloned().collect();
@@ -113,7 +118,8 @@ fn run_engine(asked: &Analyze, engine: &dyn Engine, a: &Path, b: &Path) -> anyho
     let meter = Arc::new(Meter::new(asked.progress, asked.quiet));
     let told = Arc::clone(&meter);
     let on_progress = Box::new(move |progress| told.update(progress));
-    let run = || engine.analyze(a, b, options, on_progress, Arc::clone(&cancel));
+    let every_flow = asked.flows.is_some() || asked.html.is_some() || asked.format == Format::Html;
+    let run = || engine.analyze(a, b, options, every_flow, on_progress, Arc::clone(&cancel));
     // A mistake in the analysis is trouble like any other: the panic hook has said where it is.
     let result = std::panic::catch_unwind(AssertUnwindSafe(run));
     meter.finish();
@@ -155,11 +161,14 @@ mod tests {
             _a: &Path,
             _b: &Path,
             _options: Options,
+            _every_flow: bool,
             progress: engine::OnProgress,
             _cancel: Arc<AtomicBool>,
-        ) -> Result<Report, Error> {
+        ) -> Result<Traced, Error> {
             progress(analyzer_core::Progress::default());
-            Ok((self.0)())
+            let report = (self.0)();
+            let trace = sample::trace(&report);
+            Ok(Traced { report, trace })
         }
     }
 

@@ -44,6 +44,14 @@ impl Destination {
         Ok(Self::File(path.to_owned()))
     }
 
+    /// A file of its own, for what is too large to be put together in memory first.
+    pub(crate) fn file(path: &Path, inputs: &[&Path]) -> anyhow::Result<PathBuf> {
+        match Self::new(Some(path), inputs)? {
+            Self::File(path) => Ok(path),
+            Self::Stdout => anyhow::bail!("standard output is for the report; name a file"),
+        }
+    }
+
     /// Whether ANSI colours belong there.
     pub(crate) fn colours(&self, when: When) -> bool {
         match (when, self) {

@@ -99,7 +99,7 @@ mod tests {
 
     fn json(report: &analyzer_core::report::Report) -> Value {
         let view = View { width: 80, verbose: false, quiet: false, hidden: 0 };
-        serde_json::from_slice(&render::render(Format::Json, report, view).unwrap()).unwrap()
+        serde_json::from_slice(&render::render(Format::Json, report, &Trace::default(), view).unwrap()).unwrap()
     }
 
     #[test]

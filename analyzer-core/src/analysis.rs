@@ -8,6 +8,7 @@ use crate::align::topology::{self, PairedFlow};
 use crate::capture::{CaptureReader, CaptureSummary};
 use crate::detect::{self, PairView, Scene, Witness};
 use crate::error::Error;
+use crate::evidence::{self, FlowStats, Trace, Traced};
 use crate::facts::{EventIndex, PairFacts, Tally};
 use crate::flow::SHARDS;
 use crate::flow::ingest::{Ingest, Stop};
@@ -88,6 +89,7 @@ pub struct Analysis {
     options: Options,
     progress: Option<OnProgress>,
     cancel: Option<Arc<AtomicBool>>,
+    every_flow: bool,
 }
 
 impl Analysis {
@@ -145,8 +147,21 @@ impl Analysis {
         self
     }
 
+    /// Keeps the counters of every flow for [`run_traced`](Self::run_traced), not only of those that may be of interest.
+    #[must_use]
+    pub fn every_flow(mut self, every: bool) -> Self {
+        self.every_flow = every;
+        self
+    }
+
     /// Reads both captures and reports.
     pub fn run(self) -> Result<Report, Error> {
+        Ok(self.run_traced()?.report)
+    }
+
+    /// Reads both captures, reports, and tells what it takes to find the report's frames again (see
+    /// [`evidence`](crate::evidence)).
+    pub fn run_traced(self) -> Result<Traced, Error> {
         let (Some(a), Some(b)) = (self.a, self.b) else {
             return Err(Error::Usage("two captures are needed".into()));
         };
@@ -164,10 +179,11 @@ impl Analysis {
             .map_err(|error| Error::Usage(format!("cannot start {} threads: {error}", self.options.threads)))?;
         let (progress, cancel, options) = (self.progress, self.cancel, self.options);
         let witnesses = Witnesses::open(&options)?;
+        let every_flow = self.every_flow;
         let idle_time = IDLE_TIME.max(2 * SECOND * witnesses.host.value(&UDP_STREAM));
         pool.install(|| {
             let readers = [a.open()?, b.open()?];
-            let mut engine = Engine::new(readers, names.clone(), progress.as_deref(), cancel.as_deref());
+            let mut engine = Engine::new(readers, names.clone(), progress.as_deref(), cancel.as_deref(), every_flow);
             engine.idle_time = idle_time;
             let done = engine.run(None)?;
             if let Some((a, b)) = again
@@ -175,7 +191,7 @@ impl Analysis {
                 && let Some(offset) = search_offset(&a, &b)?
             {
                 let readers = [CaptureReader::open(&a)?, CaptureReader::open(&b)?];
-                let mut engine = Engine::new(readers, names, progress.as_deref(), cancel.as_deref());
+                let mut engine = Engine::new(readers, names, progress.as_deref(), cancel.as_deref(), every_flow);
                 engine.idle_time = idle_time;
                 return engine.run(Some(offset))?.report(&options, witnesses);
             }
@@ -233,6 +249,10 @@ struct Engine<'a> {
     idle_time: i64,
     finished_count: u64,
     finished_paired: u64,
+    /// Whether `flows` is asked for.
+    every_flow: bool,
+    /// Every finished flow in numbers, up to a bound.
+    flows: Vec<FlowStats>,
     progress: Option<&'a (dyn Fn(Progress) + Send + Sync)>,
     cancel: Option<&'a AtomicBool>,
 }
@@ -243,6 +263,7 @@ impl<'a> Engine<'a> {
         names: [String; 2],
         progress: Option<&'a (dyn Fn(Progress) + Send + Sync)>,
         cancel: Option<&'a AtomicBool>,
+        every_flow: bool,
     ) -> Self {
         Self {
             points: readers.map(Ingest::new),
@@ -256,6 +277,8 @@ impl<'a> Engine<'a> {
             idle_time: IDLE_TIME,
             finished_count: 0,
             finished_paired: 0,
+            every_flow,
+            flows: Vec::new(),
             progress,
             cancel,
         }
@@ -470,14 +493,14 @@ impl<'a> Engine<'a> {
         self.pairing.close(pair);
         self.finished_count += 1;
         self.finished_paired += u64::from(members.both());
-        if let Some(mut view) = view
-            && self.finished.len() < MAX_FINISHED
-        {
-            view.tracks = tracks;
-            view.facts = facts;
-            if view.notable() {
-                self.finished.push(view);
-            }
+        let Some(mut view) = view else { return };
+        view.tracks = tracks;
+        view.facts = facts;
+        if self.every_flow && self.flows.len() < evidence::MOST_FLOWS {
+            self.flows.push(FlowStats::new(&view));
+        }
+        if self.finished.len() < MAX_FINISHED && view.notable() {
+            self.finished.push(view);
         }
     }
 
@@ -514,8 +537,9 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn report(mut self, options: &Options, witnesses: Witnesses) -> Result<Report, Error> {
+    fn report(mut self, options: &Options, witnesses: Witnesses) -> Result<Traced, Error> {
         let mut pairs = std::mem::take(&mut self.finished);
+        let finished = pairs.len();
         let (mut flows, mut paired) = (self.finished_count, self.finished_paired);
         for pair in 0..self.pairing.members.len() as u32 {
             let Some(mut view) = self.view(pair) else { continue };
@@ -527,6 +551,12 @@ impl<'a> Engine<'a> {
             view.facts = std::mem::take(&mut shard.facts[slot]);
             pairs.push(view);
         }
+        let mut stats = std::mem::take(&mut self.flows);
+        // Finished flows are among the numbers already when all were asked for.
+        let counted = if self.every_flow { &pairs[finished..] } else { &pairs };
+        let wanted = counted.iter().filter(|view| self.every_flow || view.notable());
+        stats.extend(wanted.take(evidence::MOST_FLOWS.saturating_sub(stats.len())).map(FlowStats::new));
+        stats.sort_unstable_by_key(|flow| flow.serial);
         pairs.sort_unstable_by_key(|view| view.serial);
 
         let mut tally = Tally::default();
@@ -581,7 +611,9 @@ impl<'a> Engine<'a> {
         scene.missed = detect::missed(&scene);
         scene.coverage = detect::coverage(&scene);
         let findings = detect::run(&scene);
-        Ok(Report {
+        stats.iter_mut().for_each(|flow| flow.settle(&clock));
+        let trace = Trace { clock, flows_left_out: flows.saturating_sub(stats.len() as u64), flows: stats };
+        let report = Report {
             schema: SCHEMA,
             tool_version: env!("CARGO_PKG_VERSION"),
             inputs,
@@ -590,7 +622,8 @@ impl<'a> Engine<'a> {
             coverage: scene.coverage,
             totals: scene.totals,
             findings,
-        })
+        };
+        Ok(Traced { report, trace })
     }
 
     fn input(&self, point: usize, summary: &CaptureSummary) -> Input {

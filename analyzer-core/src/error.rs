@@ -32,6 +32,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// What was asked for could not be written.
+    #[error("cannot be written: {0}")]
+    Output(#[source] std::io::Error),
     /// The options contradict one another or cannot be carried out.
     #[error("{0}")]
     Usage(String),

@@ -5,6 +5,7 @@ mod analysis;
 pub mod capture;
 pub mod detect;
 mod error;
+pub mod evidence;
 pub mod facts;
 pub mod flow;
 pub mod hash;

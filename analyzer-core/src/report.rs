@@ -251,7 +251,7 @@ pub struct Finding {
 pub const MAX_FLOWS: usize = 100;
 
 /// A flow by its names at both points.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct FlowName {
     /// `192.168.122.10:40364 198.51.100.7:443` at A: the inside endpoint first.
     pub a: Option<String>,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The layers, in the order in which packets pass them. Facts are plain data that `flow` and `align` fill in;
 /// witnesses are what the host says besides.
-const LAYERS: &[&str] = &["capture", "packet", "facts", "flow", "align", "witness", "detect"];
+const LAYERS: &[&str] = &["capture", "packet", "facts", "flow", "align", "witness", "detect", "evidence"];
 /// Small plain vocabulary that every layer may use.
 const VOCABULARY: &[&str] = &["error", "hash", "options", "point", "report", "seq", "time"];
 /// The only file that names every layer.

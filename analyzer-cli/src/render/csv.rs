@@ -59,7 +59,7 @@ fn fields(finding: &Finding) -> [Cow<'_, str>; HEADER.len()] {
 }
 
 /// A field that a spreadsheet shows rather than runs: one that would begin a formula gets an apostrophe before it.
-fn cell(field: &str) -> Cow<'_, str> {
+pub(super) fn cell(field: &str) -> Cow<'_, str> {
     let field = printable(field);
     let number = field.parse::<f64>().is_ok();
     if !number && field.starts_with(['=', '+', '-', '@', '|', '%']) {

@@ -4,6 +4,7 @@
 //! The template escapes every value, and control characters are made visible on top of that. Should something slip
 //! through all the same, the page's content security policy lets no script run but its own, and lets nothing be loaded.
 
+use analyzer_core::evidence::Trace;
 use analyzer_core::report::{Evidence, Finding, Input, Report, Severity};
 use analyzer_core::{Point, Time};
 use minijinja::syntax::SyntaxConfig;
@@ -25,7 +26,7 @@ const SCRIPT_HASH: &str = "rLf1Fk28kzHlIyzjRVLN6UcEP6S6Yeh6U10IaJm6E9s=";
 /// Rows of evidence and flows unless all are asked for.
 const FEW: usize = 25;
 
-pub(crate) fn render(report: &Report, view: View) -> anyhow::Result<String> {
+pub(crate) fn render(report: &Report, trace: &Trace, view: View) -> anyhow::Result<String> {
     let mut environment = Environment::new();
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     // The name decides about escaping.
@@ -37,7 +38,7 @@ pub(crate) fn render(report: &Report, view: View) -> anyhow::Result<String> {
         _ => minijinja::escape_formatter(out, state, value),
     });
     environment.add_filter("prose", prose);
-    Ok(environment.get_template("report.html")?.render(Serde(Page::new(report, view)))?)
+    Ok(environment.get_template("report.html")?.render(Serde(Page::new(report, trace, view)))?)
 }
 
 /// Prose with what stands between backticks as code.
@@ -173,7 +174,7 @@ struct FlowRow {
 }
 
 impl<'a> Page<'a> {
-    fn new(report: &'a Report, view: View) -> Self {
+    fn new(report: &'a Report, trace: &Trace, view: View) -> Self {
         let verdict = verdict(report, view.hidden);
         let mood = match verdict.severity {
             Some(severity) => describe::severity(severity),
@@ -386,24 +387,24 @@ mod tests {
     #[test]
     fn the_policy_lets_the_pages_own_script_run() {
         assert_eq!(base64(&Sha256::digest(SCRIPT)), SCRIPT_HASH);
-        let page = render(&sample::healthy(), VIEW).unwrap();
+        let page = render(&sample::healthy(), &Trace::default(), VIEW).unwrap();
         assert!(page.contains(&format!("<script>{SCRIPT}</script>")));
         assert!(page.contains(&format!("script-src 'sha256-{SCRIPT_HASH}'")));
     }
 
     #[test]
     fn resets_for_a_browser() {
-        sample::snapshot("resets.html", &render(&sample::resets(), VIEW).unwrap());
+        sample::snapshot("resets.html", &render(&sample::resets(), &sample::trace(&sample::resets()), VIEW).unwrap());
     }
 
     #[test]
     fn a_healthy_pair_for_a_browser() {
-        sample::snapshot("healthy.html", &render(&sample::healthy(), VIEW).unwrap());
+        sample::snapshot("healthy.html", &render(&sample::healthy(), &Trace::default(), VIEW).unwrap());
     }
 
     #[test]
     fn nothing_hostile_becomes_markup() {
-        let page = render(&sample::hostile(), View { verbose: true, ..VIEW }).unwrap();
+        let page = render(&sample::hostile(), &sample::trace(&sample::hostile()), View { verbose: true, ..VIEW }).unwrap();
         assert_eq!(page.matches("<script").count(), 1);
         assert!(page.contains("&lt;script&gt;alert(1)"));
         assert!(page.chars().all(|c| c == '\n' || !c.is_control()));
@@ -412,7 +413,7 @@ mod tests {
 
     #[test]
     fn the_page_needs_nothing_from_elsewhere() {
-        let page = render(&sample::resets(), VIEW).unwrap();
+        let page = render(&sample::resets(), &sample::trace(&sample::resets()), VIEW).unwrap();
         for attribute in ["src=", "@import", "url(", "<link", "http://", "https://"] {
             assert!(!page.contains(attribute), "{attribute}");
         }

@@ -159,7 +159,7 @@ fn about(out: &mut String, report: &Report) {
 }
 
 /// Lines to copy, in a fence that none of them can close.
-fn fenced<'a>(out: &mut String, indent: &str, blocks: impl Iterator<Item = &'a str>) {
+pub(super) fn fenced<'a>(out: &mut String, indent: &str, blocks: impl Iterator<Item = &'a str>) {
     let lines: Vec<_> = blocks.flat_map(str::lines).map(printable).collect();
     let longest = lines.iter().flat_map(|line| line.split(|c| c != '`')).map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(3.max(longest + 1));
@@ -171,7 +171,7 @@ fn fenced<'a>(out: &mut String, indent: &str, blocks: impl Iterator<Item = &'a s
 }
 
 /// Text inside a table.
-fn cell(text: &str) -> String {
+pub(super) fn cell(text: &str) -> String {
     // In text `|` is escaped already; in code GitHub wants it escaped too when it stands in a table.
     let mut out = String::new();
     for span in spans(&printable(text)) {
@@ -185,7 +185,7 @@ fn cell(text: &str) -> String {
 }
 
 /// Prose with its commands as code.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::new();
     for span in spans(&printable(text)) {
         if span.code {

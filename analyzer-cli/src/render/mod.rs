@@ -5,8 +5,10 @@
 
 mod csv;
 mod describe;
+pub(crate) mod flows;
 mod html;
 mod human;
+pub(crate) mod index;
 mod json;
 mod markdown;
 mod ndjson;
@@ -17,6 +19,7 @@ mod verdict;
 #[cfg(test)]
 pub(crate) mod sample;
 
+use analyzer_core::evidence::Trace;
 use analyzer_core::report::Report;
 use clap::ValueEnum;
 
@@ -52,13 +55,13 @@ pub(crate) struct View {
 }
 
 /// The report in the form asked for. The human form has ANSI colours, which the caller removes where they do not belong.
-pub(crate) fn render(format: Format, report: &Report, view: View) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn render(format: Format, report: &Report, trace: &Trace, view: View) -> anyhow::Result<Vec<u8>> {
     Ok(match format {
         Format::Human => human::render(report, view).into_bytes(),
         Format::Json => json::render(report)?,
         Format::Ndjson => ndjson::render(report)?,
         Format::Csv => csv::render(report)?,
-        Format::Html => html::render(report, view)?.into_bytes(),
+        Format::Html => html::render(report, trace, view)?.into_bytes(),
         Format::Markdown => markdown::render(report, view).into_bytes(),
     })
 }

@@ -1,5 +1,6 @@
 //! Reports made by hand, for the tests of the renderers, and the comparison with golden files.
 
+use analyzer_core::evidence::{FlowStats, Side, Trace};
 use analyzer_core::report::{
     Clock, Coverage, Directions, Evidence, Filters, Finding, Fix, FlowName, Input, Inputs, Problem, Report, SCHEMA,
     Severity, Topology, TopologyKind, Totals, Where,
@@ -202,6 +203,29 @@ pub(crate) fn hostile() -> Report {
         map(json!({ "reasons": { "for": [evil("for")], "against": [evil("against"), 7] }, "name": evil("x") }));
     report.findings[1].summary = evil("info");
     report
+}
+
+/// The flows of a report's first finding, with made-up numbers.
+pub(crate) fn trace(report: &Report) -> Trace {
+    let names = report.findings.first().map_or(&[][..], |finding| finding.flows.as_slice());
+    let flows = names.iter().enumerate().map(|(number, name)| FlowStats {
+        serial: number as u32,
+        name: name.clone(),
+        sides: [[12, 11], [9, 14]].map(|packets| {
+            packets.map(|packets: u64| Side {
+                packets,
+                bytes: packets * 700,
+                matched: 9,
+                unmatched: packets - 9,
+                first: Some(after(number as i64)),
+                last: Some(after(5260 + number as i64)),
+                ..Side::default()
+            })
+        }),
+        resets: 1,
+        ..FlowStats::default()
+    });
+    Trace { flows: flows.collect(), ..Trace::default() }
 }
 
 /// Compares `text` with a golden file. `UPDATE_SNAPSHOTS=1 cargo test -p pcapdiff` writes the golden files anew.

@@ -29,7 +29,7 @@ mod udp_stall;
 
 use super::spec::Spec;
 
-/// All detectors, in the order of the README's table.
+/// All detectors, in the order of the contract.
 pub const SPECS: &[Spec] = &[
     tcp_reset::SPEC,
     udp_stall::SPEC,

@@ -1,0 +1,131 @@
+//! Both captures in one file, on A's clock, in order of time.
+
+use super::output::Output;
+use super::{Held, Open, Trace, on_a};
+use crate::capture::{CaptureReader, Interface, LinkType, Next};
+use crate::error::Error;
+use crate::point::Point;
+use crate::report::Report;
+use crate::time::Time;
+use std::collections::HashMap;
+use std::io::Write;
+
+/// One of the captures, with the record that comes next.
+struct Side {
+    point: Point,
+    file: String,
+    reader: CaptureReader,
+    held: Held,
+    /// Time of the record that comes next, on A's clock; none when there is none.
+    next: Option<Time>,
+    interfaces: HashMap<(u16, LinkType, u8), (u32, Interface)>,
+}
+
+impl Side {
+    fn open(point: Point, report: &Report, trace: &Trace, open: &Open<'_>) -> Result<Self, Error> {
+        let input = match point {
+            Point::A => &report.inputs.a,
+            Point::B => &report.inputs.b,
+        };
+        let file = input.files.first().cloned().unwrap_or_default();
+        let reader = open(point)?;
+        let (held, interfaces) = (Held::default(), HashMap::new());
+        let mut side = Self { point, file, reader, held, next: None, interfaces };
+        side.advance(trace);
+        Ok(side)
+    }
+
+    fn advance(&mut self, trace: &Trace) {
+        self.next = match self.reader.next(i64::MAX) {
+            Next::Record(record) => {
+                self.held.hold(&record);
+                Some(on_a(trace, self.point, record.time))
+            }
+            _ => None,
+        };
+    }
+
+    /// The number of the interface of the record that comes next; describes it when it is new.
+    fn interface<W: Write>(&mut self, output: &mut Output<W>) -> Result<u32, Error> {
+        let name = (self.held.interface, self.held.link_type, self.held.fcs_len);
+        if let Some((number, _)) = self.interfaces.get(&name) {
+            return Ok(*number);
+        }
+        let interface = self.held.interface(&self.reader);
+        let number = output.interface(&self.renamed(&interface))?;
+        self.interfaces.insert(name, (number, interface));
+        Ok(number)
+    }
+
+    /// `A`, `A2`, … so that filters and the choice of interfaces have short names; what it was called is its description.
+    fn renamed(&self, interface: &Interface) -> Interface {
+        let letter = if self.point == Point::A { 'A' } else { 'B' };
+        let name = match self.interfaces.len() {
+            0 => letter.to_string(),
+            others => format!("{letter}{}", others + 1),
+        };
+        let mut description = self.file.clone();
+        for part in [&interface.name, &interface.description] {
+            if !part.is_empty() {
+                description.push_str(", ");
+                description.push_str(part);
+            }
+        }
+        Interface { name, description, ..interface.clone() }
+    }
+
+    /// What the capture says of its losses, once it is read.
+    fn finish<W: Write>(&self, output: &mut Output<W>, end: i64) -> Result<(), Error> {
+        let described = self.reader.summary().interfaces;
+        for (number, interface) in self.interfaces.values() {
+            let same = |other: &&Interface| other.section == interface.section && other.index == interface.index;
+            if let Some(interface) = described.iter().find(same) {
+                output.statistics(*number, interface, end)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes both captures as one pcapng file: interface `A` and interface `B`, B's times on A's clock, comments on the
+/// frames of the report's findings. Holds one record of each.
+pub fn merge<W: Write>(report: &Report, trace: &Trace, open: &Open<'_>, writer: W) -> Result<(), Error> {
+    let mut comments: HashMap<(Point, u32), Vec<String>> = HashMap::new();
+    for finding in &report.findings {
+        for cited in &finding.evidence {
+            let list = comments.entry((cited.point, cited.frame as u32)).or_default();
+            list.push(format!("{}, frame {}: {}", finding.id, cited.frame, cited.note));
+        }
+    }
+    let mut sides = [Side::open(Point::A, report, trace, open)?, Side::open(Point::B, report, trace, open)?];
+    let mut output = Output::new(writer, &comment(report, &sides))?;
+    let mut end = 0;
+    loop {
+        let [a, b] = &sides;
+        let from = match (a.next, b.next) {
+            (None, None) => break,
+            (Some(a), Some(b)) => usize::from(b < a),
+            (a, _) => usize::from(a.is_none()),
+        };
+        let side = &mut sides[from];
+        let number = side.interface(&mut output)?;
+        let time = side.next.map_or(0, |time| time.0);
+        let notes = comments.get(&(side.point, side.held.frame)).map_or(&[][..], Vec::as_slice);
+        output.packet(number, &side.held, time, notes.iter().map(String::as_str))?;
+        end = end.max(time);
+        side.advance(trace);
+    }
+    for side in &sides {
+        side.finish(&mut output, end)?;
+    }
+    output.finish()
+}
+
+fn comment(report: &Report, sides: &[Side; 2]) -> String {
+    let clock = &report.clock;
+    let [a, b] = sides.each_ref().map(|side| &side.file);
+    format!(
+        "A is {a}, B is {b}. B's times are on A's clock: {:.9} s were taken off, at {:.3} ppm of drift.",
+        clock.offset_seconds, clock.drift_ppm
+    )
+}
