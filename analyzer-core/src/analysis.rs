@@ -6,7 +6,7 @@ use crate::align::matching::{Shard, Window};
 use crate::align::pairing::{Pairing, content};
 use crate::align::topology::{self, PairedFlow};
 use crate::capture::{CaptureReader, CaptureSummary};
-use crate::detect::{self, PairView, Scene, Witness};
+use crate::detect::{self, Boundary, PairView, Scene, Witness};
 use crate::error::Error;
 use crate::evidence::{self, FlowStats, Trace, Traced};
 use crate::facts::{EventIndex, PairFacts, Tally};
@@ -16,7 +16,7 @@ use crate::options::Options;
 use crate::packet::{FlowKey, Kind};
 use crate::point::Direction;
 use crate::report::{Input, Inputs, Report, SCHEMA, Totals};
-use crate::time::{MILLISECOND, SECOND, Time};
+use crate::time::{MILLISECOND, SECOND, Time, shifted};
 use crate::witness::Witnesses;
 use crate::witness::sysctl::UDP_STREAM;
 use rayon::prelude::*;
@@ -381,7 +381,7 @@ impl<'a> Engine<'a> {
     }
 
     fn on_a(&self, point: usize, time: i64) -> i64 {
-        if point == 1 { time.saturating_sub(self.offset) } else { time }
+        if point == 1 { shifted(time, self.offset) } else { time }
     }
 
     fn match_window(&mut self, read_to: [i64; 2]) {
@@ -600,6 +600,7 @@ impl<'a> Engine<'a> {
             link: [a.link, b.link],
             clock,
             overlap: self.overlap,
+            boundary: Boundary::new(&topology),
             topology,
             totals,
             summaries,

@@ -9,6 +9,26 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(pub i64);
 
+/// The earliest time stamp that is believed, in November 1968: captures of devices whose clock starts at the epoch, with
+/// any time zone taken off. Earlier ones are held to it.
+pub const EARLIEST: i64 = -(1 << 55);
+/// The latest time stamp that is believed, in the year 2113 (a classic capture can say no later one than 2106). With these
+/// bounds the difference of any two time stamps fits, and so does its sum with a third.
+pub const LATEST: i64 = (1 << 62) - (1 << 56);
+
+/// A time stamp of another clock: `time` less the difference of the clocks, within the bounds of time stamps.
+#[inline]
+pub const fn shifted(time: i64, offset: i64) -> i64 {
+    let mapped = time.saturating_sub(offset);
+    if mapped < EARLIEST {
+        EARLIEST
+    } else if mapped > LATEST {
+        LATEST
+    } else {
+        mapped
+    }
+}
+
 /// Nanoseconds in a second.
 pub const SECOND: i64 = 1_000_000_000;
 /// Nanoseconds in a millisecond.

@@ -8,7 +8,7 @@
 use crate::facts::Delays;
 use crate::point::Point;
 use crate::report;
-use crate::time::{MILLISECOND, SECOND, Time};
+use crate::time::{EARLIEST, LATEST, MILLISECOND, SECOND, Time, shifted};
 
 /// What part of time each capture covers, on A's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,8 @@ impl ClockMap {
             Point::A => time.0,
             Point::B => {
                 let elapsed = time.0.saturating_sub(self.reference) as f64;
-                time.0.saturating_add((self.offset + self.drift * elapsed).round() as i64)
+                let error = (self.offset + self.drift * elapsed).round() as i64;
+                time.0.saturating_add(error).clamp(EARLIEST, LATEST)
             }
         }
     }
@@ -71,7 +72,7 @@ impl ClockMap {
             Point::A => Time(time),
             Point::B => {
                 let elapsed = time.saturating_sub(self.reference) as f64 - self.offset;
-                Time(time.saturating_sub((self.offset + self.drift * elapsed).round() as i64))
+                Time(shifted(time, (self.offset + self.drift * elapsed).round() as i64))
             }
         }
     }
@@ -97,7 +98,7 @@ impl ClockMap {
         let (Some(low_out), Some(high_in)) = (outbound, inbound) else {
             // One direction only: the transit cannot be told from the offset.
             let only = outbound.or(inbound);
-            return only.map_or(fallback, |difference| Self { offset: (coarse + difference) as f64, ..fallback });
+            return only.map_or(fallback, |difference| Self { offset: coarse as f64 + difference as f64, ..fallback });
         };
         // Bins where both directions crossed give the middle over time.
         let half = shards.iter().map(|delays| delays.width).max().unwrap_or(0) / 2;
@@ -105,7 +106,7 @@ impl ClockMap {
             .iter()
             .filter(|bin| bin.1 != i64::MAX && bin.2 != i64::MIN)
             .map(|bin| {
-                let (out, back) = ((bin.1 - coarse) as f64, (bin.2 - coarse) as f64);
+                let (out, back) = (bin.1.saturating_sub(coarse) as f64, bin.2.saturating_sub(coarse) as f64);
                 // What drifts within a bin is right at its middle.
                 let time = bin.0.saturating_sub(reference).saturating_add(half) as f64;
                 (time, f64::midpoint(out, back), (out - back).abs() / 2.0)
@@ -114,7 +115,7 @@ impl ClockMap {
         let span = middles.last().map_or(0.0, |last| last.0) - middles.first().map_or(0.0, |first| first.0);
         let straight = Self {
             offset: coarse as f64 + f64::midpoint(low_out as f64, high_in as f64),
-            uncertainty: Some((low_out - high_in).abs() as f64 / 2.0),
+            uncertainty: Some((low_out as f64 - high_in as f64).abs() / 2.0),
             ..fallback
         };
         if middles.len() < 8 || span < 2.0 * SECOND as f64 {
@@ -209,7 +210,7 @@ pub fn coarse_offset(differences: &mut [i64]) -> Option<i64> {
     (best.1 >= needed).then(|| {
         let median = differences[best.0 + best.1 / 2];
         // One host has one clock: what is left is the transit of the direction that has more packets.
-        if median.abs() <= SAME_CLOCK { 0 } else { median }
+        if median.saturating_abs() <= SAME_CLOCK { 0 } else { median }
     })
 }
 

@@ -20,7 +20,7 @@ use crate::packet::row::{bits, tcp_flags};
 use crate::packet::{Checksum, Detail, Kind, Row};
 use crate::point::{Direction, Point};
 use crate::seq;
-use crate::time::{MILLISECOND, SECOND};
+use crate::time::{EARLIEST, LATEST, MILLISECOND, SECOND};
 
 /// How long a packet waits for its copy. Queues of a shaped uplink hold packets for a second or more.
 pub const WAIT: i64 = 3 * SECOND;
@@ -355,7 +355,7 @@ impl Shard {
             }
             Kind::Udp => {
                 if let Some(Detail::Dns(dns)) = detail {
-                    note_dns(facts, row, dns, direction, point, now);
+                    note_dns(facts, row, dns, direction, point, now.clamp(EARLIEST, LATEST));
                 }
                 if own.packets == 0 || reverse.last_time > own.last_time {
                     own.next = own.packets;
@@ -403,7 +403,7 @@ impl Shard {
         own.last_frame = row.frame;
         own.last_seq = row.seq;
         own.last_ip_id = row.ip_id;
-        own.packets += 1;
+        own.packets = own.packets.saturating_add(1);
         own.bytes += u64::from(row.ip_len);
         if alert {
             self.alert(slot);
@@ -532,8 +532,10 @@ impl Shard {
                 return false;
             }
             // Several only where there is no identification: the nearest in time is the copy.
-            let distance =
-                self.on_a(node.place & 1, node.time).saturating_sub(self.on_a(seen.point as u32, row.time)).abs();
+            let distance = self
+                .on_a(node.place & 1, node.time)
+                .saturating_sub(self.on_a(seen.point as u32, row.time))
+                .saturating_abs();
             if distance < apart {
                 (exact, apart) = (id, distance);
             }
@@ -619,7 +621,7 @@ impl Shard {
         if touched {
             // The row had been counted with its first piece.
             let own = &mut self.tracks[seen.slot as usize][seen.direction][seen.point];
-            own.matched -= 1;
+            own.matched = own.matched.saturating_sub(1);
             self.tally.matched[seen.point] -= 1;
         }
         if let Some((&(start, end), more)) = left.split_first() {
@@ -654,7 +656,7 @@ impl Shard {
         if sure && row.ip_id != 0 {
             own.state |= state::ID_KEPT;
         }
-        own.matched += 1;
+        own.matched = own.matched.saturating_add(1);
         self.tally.matched[seen.point] += 1;
         let own_behind = seen.order < own.matched_order;
         own.matched_order = own.matched_order.max(seen.order);
@@ -664,7 +666,7 @@ impl Shard {
         }
         other.cursor = node.next;
         if !node.touched {
-            other.matched += 1;
+            other.matched = other.matched.saturating_add(1);
             self.tally.matched[other_point] += 1;
         }
         let behind = node.order < other.matched_order;
@@ -674,7 +676,7 @@ impl Shard {
             let difference = time_b.saturating_sub(time_a);
             self.delays.add(seen.direction, time_a, difference);
             let forward = difference.saturating_sub(self.offset);
-            self.tally.delays[seen.direction].add(if seen.direction == 0 { forward } else { -forward });
+            self.tally.delays[seen.direction].add(if seen.direction == 0 { forward } else { forward.saturating_neg() });
             if behind != own_behind {
                 let event = event(facts.serial, row, seen, node.frame, 0, 0);
                 self.events.push(EventKind::Reordered, event);
@@ -923,7 +925,7 @@ impl Shard {
                 let node = &self.nodes[id as usize];
                 let mapped = self.on_a(node.place & 1, node.time);
                 // A clock that jumped back leaves nodes in the future: they have waited as well.
-                if node.live && (now.saturating_sub(mapped)).abs() >= wait {
+                if node.live && now.saturating_sub(mapped).saturating_abs() >= wait {
                     self.hurried += u64::from(wait < WAIT);
                     self.conclude(id, overlap);
                 }
@@ -1374,7 +1376,7 @@ fn crossed(facts: &mut PairFacts, row: &Row, seen: &Seen, node: &Node) {
     facts.resets[index].fate = Fate::Crossed;
     facts.resets[index].copy = Some(Stamp { time: second.2, frame: second.1 });
     if copy.is_some() {
-        facts.reset_count -= 1;
+        facts.reset_count = facts.reset_count.saturating_sub(1);
         facts.resets.retain(|reset| !(reset.at.frame == second.1 && reset.point as usize == second.0));
     }
 }

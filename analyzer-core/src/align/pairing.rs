@@ -331,7 +331,7 @@ impl Pairing {
         if let Some((_, time)) = other {
             let (time_a, time_b) = if point == 0 { (row.time, time) } else { (time, row.time) };
             let difference = time_b.saturating_sub(self.offset).saturating_sub(time_a);
-            if difference.abs() > BRIDGE_NOISE {
+            if difference.saturating_abs() > BRIDGE_NOISE {
                 return difference > 0;
             }
         }

@@ -6,7 +6,7 @@
 use super::input::{Input, SCAN_LIMIT};
 use super::problem::{Grouped, Place, Problems};
 use super::{CaptureSummary, Interface, LinkType, MAX_RECORD, Next, Record};
-use crate::time::SECOND;
+use crate::time::{EARLIEST, LATEST, SECOND};
 
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;
@@ -108,15 +108,14 @@ impl Clock {
         Self { resolution, offset: i128::from(offset) * i128::from(SECOND) }
     }
 
-    /// Nanoseconds since 1970, held to what 64 bits can say; the very last nanosecond is kept free, so that an open
-    /// end (`i64::MAX`) is later than every record.
+    /// Nanoseconds since 1970, held to the bounds of believable time stamps.
     #[inline]
     fn time(self, ticks: u64) -> i64 {
         // Nearly always: 64 bits are enough and there is no offset.
         if let Resolution::Times(factor) = self.resolution
             && self.offset == 0
             && let Some(nanoseconds) = ticks.checked_mul(factor)
-            && nanoseconds < i64::MAX as u64
+            && nanoseconds <= LATEST as u64
         {
             return nanoseconds as i64;
         }
@@ -131,7 +130,7 @@ impl Clock {
             Resolution::Halvings(shift) => (u128::from(ticks) * SECOND as u128) >> shift,
         };
         let time = nanoseconds as i128 + self.offset;
-        time.clamp(i128::from(i64::MIN), i128::from(i64::MAX - 1)) as i64
+        time.clamp(i128::from(EARLIEST), i128::from(LATEST)) as i64
     }
 
     /// For the summary.

@@ -9,12 +9,12 @@ use crate::report::Coverage;
 use std::net::IpAddr;
 
 /// Shortest run of a flow's matched packets that proves that both captures and both filters cover it.
-const PROOF: u32 = 1;
+const PROOF: u64 = 1;
 
 /// Whether the captures show both sides of a flow: it was found at both points, and each direction that passed one point
 /// has been seen at the other at some time.
 pub fn covered(pair: &PairView) -> bool {
-    pair.both() && pair.tracks.iter().flatten().map(|track| track.matched).sum::<u32>() >= PROOF
+    pair.both() && pair.tracks.iter().flatten().map(|track| u64::from(track.matched)).sum::<u64>() >= PROOF
 }
 
 /// Whether traffic like this flow's was captured at the other point at all: its protocol and its outer port.
@@ -36,14 +36,10 @@ pub fn local(scene: &Scene, pair: &PairView) -> bool {
     }
     match point {
         // Both ends in the inside networks: guest to guest, or guest to the host's own address there.
-        Point::A => [key.low, key.high].iter().all(|end| scene.inside_network(end.ip())),
+        Point::A => [key.low, key.high].iter().all(|end| scene.inside_network(*end)),
         // On the uplink, what does not concern the address that guests are translated to, nor an inside address, is not ours.
         Point::B => {
-            let ours = scene.topology.outside_address.as_deref();
-            ![key.low, key.high].iter().any(|end| {
-                let ip = end.ip();
-                scene.inside_network(ip) || ours == Some(ip.to_string().as_str())
-            })
+            ![key.low, key.high].iter().any(|end| scene.inside_network(*end) || scene.boundary.is_outside(*end))
         }
     }
 }
@@ -81,9 +77,8 @@ pub fn lost(scene: &Scene, pair: &PairView, direction: Direction) -> u64 {
         .iter()
         .filter(|error| error.direction == direction && error.point == entry && error.fate != Fate::Crossed);
     let told = announced_mtu(pair, direction).map_or(0, |mtu| {
-        let events = scene.events(EventKind::Unmatched, entry, direction);
-        events.iter().filter(|event| event.pair == pair.serial && event.other_frame == 0 && event.size > mtu).count()
-            as u64
+        let events = scene.pair_events(EventKind::Unmatched, entry, direction, pair.serial);
+        events.iter().filter(|event| event.other_frame == 0 && event.size > mtu).count() as u64
     });
     u64::from(more.unmatched)
         .saturating_sub(u64::from(more.acked_unmatched))

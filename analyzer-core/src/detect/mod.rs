@@ -23,7 +23,7 @@ mod unseen;
 
 pub use claim::{Claim, Reasons};
 pub use detectors::SPECS;
-pub use scene::{PairView, Scene};
+pub use scene::{Boundary, PairView, Scene};
 pub use spec::{Spec, Threshold};
 pub use testimony::{Testimony, Witness};
 

@@ -35,6 +35,8 @@ pub struct Scene {
     pub overlap: Overlap,
     /// What lies between the points.
     pub topology: Topology,
+    /// The addresses inside and outside of it.
+    pub boundary: Boundary,
     /// Packet and flow counts.
     pub totals: Totals,
     /// What the readers say of their inputs.
@@ -136,7 +138,7 @@ impl PairView {
             return true;
         }
         let port = self.inner_ends().1.port;
-        let packets: u32 = self.tracks.iter().flatten().map(|track| track.packets).sum();
+        let packets: u64 = self.tracks.iter().flatten().map(|track| u64::from(track.packets)).sum();
         let steady = self.facts.dcid.iter().any(|&(id, changes)| id != 0 && changes <= 2);
         !self.tracks.iter().flatten().any(|track| track.has(state::NOT_QUIC))
             && packets >= 20
@@ -249,8 +251,8 @@ impl Scene {
     }
 
     /// Whether an address lies in one of the inside networks.
-    pub fn inside_network(&self, ip: IpAddr) -> bool {
-        self.topology.inside_networks.iter().any(|network| contains(network, ip))
+    pub fn inside_network(&self, end: Endpoint) -> bool {
+        self.boundary.inside(end)
     }
 
     /// A threshold: the caller's value or the default.
@@ -259,19 +261,69 @@ impl Scene {
     }
 }
 
-/// Whether a network in CIDR notation holds an address.
-fn contains(network: &str, ip: IpAddr) -> bool {
-    let Some((base, bits)) = network.split_once('/') else { return false };
-    let (Ok(base), Ok(bits)) = (base.parse::<IpAddr>(), bits.parse::<u32>()) else { return false };
-    match (base, ip) {
-        (IpAddr::V4(base), IpAddr::V4(ip)) => {
-            let mask = u32::MAX.checked_shl(32 - bits.min(32)).unwrap_or(0);
-            u32::from(base) & mask == u32::from(ip) & mask
+/// The addresses of the topology as numbers: asked for every flow, so they are not to be parsed each time.
+#[derive(Clone, Debug, Default)]
+pub struct Boundary {
+    /// Networks: address and mask, IPv4 ones in their IPv4-mapped form.
+    networks: Vec<(u128, u128)>,
+    /// What inside addresses are translated to.
+    outside: Option<u128>,
+}
+
+impl Boundary {
+    /// From the topology's own words.
+    pub fn new(topology: &Topology) -> Self {
+        let mapped = |ip: IpAddr| match ip {
+            IpAddr::V4(ip) => u128::from(ip.to_ipv6_mapped()),
+            IpAddr::V6(ip) => u128::from(ip),
+        };
+        let network = |text: &String| {
+            let (base, bits) = text.split_once('/')?;
+            let (base, bits) = (base.parse::<IpAddr>().ok()?, bits.parse::<u32>().ok()?);
+            let host_bits = if base.is_ipv4() { 32 } else { 128 } - bits.min(if base.is_ipv4() { 32 } else { 128 });
+            let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
+            Some((mapped(base) & mask, mask))
+        };
+        Self {
+            networks: topology.inside_networks.iter().filter_map(network).collect(),
+            outside: topology.outside_address.as_deref().and_then(|text| text.parse().ok()).map(mapped),
         }
-        (IpAddr::V6(base), IpAddr::V6(ip)) => {
-            let mask = u128::MAX.checked_shl(128 - bits.min(128)).unwrap_or(0);
-            u128::from(base) & mask == u128::from(ip) & mask
-        }
-        _ => false,
+    }
+
+    /// Whether an address lies in one of the inside networks.
+    pub fn inside(&self, end: Endpoint) -> bool {
+        self.networks.iter().any(|(base, mask)| end.address & mask == *base)
+    }
+
+    /// Whether an address is the one that inside addresses are translated to.
+    pub fn is_outside(&self, end: Endpoint) -> bool {
+        self.outside == Some(end.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::TopologyKind;
+
+    #[test]
+    fn networks_hold_their_addresses_and_no_others() {
+        let topology = Topology {
+            kind: TopologyKind::Nat,
+            inside_networks: vec!["192.168.122.0/24".into(), "10.1.2.3/32".into(), "fd00:1::/64".into()],
+            outside_address: Some("203.0.113.5".into()),
+            ttl_delta: None,
+            vlan: serde_json::Map::new(),
+            tunnel: None,
+        };
+        let boundary = Boundary::new(&topology);
+        let v4 = |a: u8, b: u8, c: u8, d: u8| Endpoint::v4(u32::from_be_bytes([a, b, c, d]), 80);
+        let v6 = |text: &str| Endpoint { address: u128::from(text.parse::<std::net::Ipv6Addr>().unwrap()), port: 0 };
+        assert!(boundary.inside(v4(192, 168, 122, 77)) && boundary.inside(v4(10, 1, 2, 3)));
+        assert!(boundary.inside(v6("fd00:1::77")));
+        assert!(!boundary.inside(v4(192, 168, 123, 77)) && !boundary.inside(v4(10, 1, 2, 4)));
+        assert!(!boundary.inside(v6("fd00:2::77")) && !boundary.inside(v6("::c0a8:7a4d")));
+        assert!(boundary.is_outside(v4(203, 0, 113, 5)) && !boundary.is_outside(v4(203, 0, 113, 6)));
+        assert!(!Boundary::default().inside(v4(10, 1, 2, 3)) && !Boundary::default().is_outside(v4(10, 1, 2, 3)));
     }
 }

@@ -9,7 +9,7 @@ use crate::report::TopologyKind;
 use crate::time::{SECOND, Time};
 
 /// Fewest matched packets of a flow before its silence means anything.
-const ALIVE: u32 = 4;
+const ALIVE: u64 = 4;
 /// Time that a capture must go on after a single packet that did not cross.
 const AFTERMATH: i64 = SECOND;
 
@@ -69,7 +69,7 @@ pub fn together(stops: &[Stop], outside: bool, window: i64) -> Vec<Stop> {
 }
 
 fn stop(scene: &Scene, pair: &PairView) -> Option<Stop> {
-    let matched: u32 = pair.tracks.iter().map(|direction| direction[0].matched).sum();
+    let matched: u64 = pair.tracks.iter().map(|direction| u64::from(direction[0].matched)).sum();
     if !pair.both() || pair.family() == Family::Link || matched < ALIVE || closed(pair) {
         return None;
     }

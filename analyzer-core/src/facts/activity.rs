@@ -68,7 +68,7 @@ impl Series {
             self.bins = self
                 .bins
                 .chunks(2)
-                .map(|pair| pair.iter().fold((0, 0), |sum, bin| (sum.0 + bin.0, sum.1 + bin.1)))
+                .map(|pair| pair.iter().fold((0_u32, 0), |sum, bin| (sum.0.saturating_add(bin.0), sum.1 + bin.1)))
                 .collect();
             index = time.saturating_sub(origin).max(0) / self.width;
         }
@@ -137,7 +137,7 @@ impl Activity {
         if time - own.window_start >= BURST_WINDOW {
             own.roll(time);
         }
-        own.window += 1;
+        own.window = own.window.saturating_add(1);
         own.last = Some((time, frame));
         own.opposite = 0;
     }

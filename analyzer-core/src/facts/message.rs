@@ -26,8 +26,8 @@ impl EchoPace {
             let seconds = (at.time - self.last) as f64 / 1e9;
             self.squares += seconds * seconds;
         }
-        self.count += 1;
-        self.missing += missing;
+        self.count = self.count.saturating_add(1);
+        self.missing = self.missing.saturating_add(missing);
         self.last = at.time;
     }
 

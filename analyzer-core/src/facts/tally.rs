@@ -231,7 +231,7 @@ impl Delays {
     /// The latest bin: its start, smallest outbound and largest inbound difference.
     pub fn latest(&self) -> Option<(i64, i64, i64)> {
         let bin = self.bins.last()?;
-        Some((self.origin? + self.width * (self.bins.len() as i64 - 1), bin.0, bin.1))
+        Some((self.origin?.saturating_add(self.width.saturating_mul(self.bins.len() as i64 - 1)), bin.0, bin.1))
     }
 
     /// Whether every matched packet had exactly this difference.

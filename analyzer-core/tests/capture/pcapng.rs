@@ -2,6 +2,7 @@
 
 use crate::build::{Bytes, block, enhanced, enhanced_with, interface, section, section_with};
 use crate::{messages, read, read_whole};
+use analyzer_core::time::{EARLIEST, LATEST};
 
 /// A capture of one packet with these ticks on an interface with these options.
 fn time_of(big: bool, ticks: u64, options: Bytes) -> i64 {
@@ -30,11 +31,11 @@ fn units_of_time_from_a_second_to_the_finest() {
 }
 
 #[test]
-fn times_out_of_range_are_held_below_an_open_end() {
+fn times_out_of_range_are_held_to_what_is_believed() {
     let seconds = Bytes::new(false).option(9, &[0]);
-    assert_eq!(time_of(false, u64::MAX, seconds.clone()), i64::MAX - 1);
+    assert_eq!(time_of(false, u64::MAX, seconds.clone()), LATEST);
     let low = seconds.option(14, &i64::MIN.to_le_bytes());
-    assert_eq!(time_of(false, 0, low), i64::MIN);
+    assert_eq!(time_of(false, 0, low), EARLIEST);
 }
 
 #[test]

@@ -49,7 +49,7 @@ use crate::packet::row::tcp_flags;
 use crate::point::{Direction, Point};
 use crate::report::{Directions, Finding, Fix, Severity, TopologyKind, Where};
 use crate::time::MILLISECOND;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What this detector says of itself.
 pub(super) const SPEC: Spec = Spec {
@@ -362,13 +362,11 @@ fn leaked(scene: &Scene) -> Vec<Claim> {
         .filter(|pair| f64::from(pair.track(direction, Point::B).packets) >= least)
         .collect();
     // A single answer to a partial checksum acquits the card for all that this sender sends.
-    suspects.retain(|suspect| {
-        !paired().any(|pair| {
-            sender(pair) == sender(suspect)
-                && pair.track(direction, Point::B).has(state::PARTIAL)
-                && answered(pair, direction)
-        })
-    });
+    let acquitted: BTreeSet<Option<u128>> = paired()
+        .filter(|pair| pair.track(direction, Point::B).has(state::PARTIAL) && answered(pair, direction))
+        .map(sender)
+        .collect();
+    suspects.retain(|suspect| !acquitted.contains(&sender(suspect)));
     let finished_answered = paired()
         .filter(|pair| !pair.track(direction, Point::B).has(state::PARTIAL) && answered(pair, direction))
         .count() as u64;

@@ -86,7 +86,7 @@ fn leaks(scene: &Scene, pair: &PairView) -> bool {
     let Some((inside, _)) = pair.ends(Point::B) else { return false };
     let (out, back) = (pair.track(Direction::Outbound, Point::B), pair.track(Direction::Inbound, Point::B));
     let unchanged = !pair.both() || pair.ends(Point::A) == pair.ends(Point::B);
-    out.packets > 0 && back.packets == 0 && unchanged && scene.inside_network(inside.ip())
+    out.packets > 0 && back.packets == 0 && unchanged && scene.inside_network(inside)
 }
 
 /// Whether a flow is translated, and answered.
@@ -94,7 +94,7 @@ fn translated(scene: &Scene, pair: &PairView) -> bool {
     let (Some(inner), Some(outer)) = (pair.ends(Point::A), pair.ends(Point::B)) else { return false };
     pair.family() != Family::Link
         && inner.0.address != outer.0.address
-        && !scene.inside_network(outer.0.ip())
+        && !scene.inside_network(outer.0)
         && pair.tracks.iter().all(|direction| direction[1].packets > 0)
 }
 

@@ -44,6 +44,7 @@ use crate::point::{Direction, Point};
 use crate::report::{Directions, Finding, Fix, Severity, Where};
 use crate::seq;
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What this detector says of itself.
 pub(super) const SPEC: Spec = Spec {
@@ -83,10 +84,11 @@ pub(super) const SPEC: Spec = Spec {
 };
 
 fn observe(scene: &Scene) -> Vec<Claim> {
+    let peers = Peers::new(scene);
     let mut claims = Vec::new();
     for pair in &scene.pairs {
         for direction in Direction::BOTH {
-            claims.extend(told(scene, pair, direction).or_else(|| silent(scene, pair, direction)));
+            claims.extend(told(scene, pair, direction, &peers).or_else(|| silent(scene, pair, direction, &peers)));
         }
     }
     claims
@@ -116,7 +118,7 @@ fn stuck(pair: &PairView, direction: Direction) -> Option<Stuck> {
 }
 
 /// A black hole that an ICMP error announced.
-fn told(scene: &Scene, pair: &PairView, direction: Direction) -> Option<Claim> {
+fn told(scene: &Scene, pair: &PairView, direction: Direction, peers: &Peers) -> Option<Claim> {
     let errors = errors(pair, direction);
     let first = *errors.first()?;
     let mtu = errors.iter().map(|error| error.limit()).filter(|limit| *limit > 0).min()?;
@@ -156,7 +158,7 @@ fn told(scene: &Scene, pair: &PairView, direction: Direction) -> Option<Claim> {
     claim.packets = u64::from(unmoved);
     claim.details.insert("mtu".into(), mtu.into());
     claim.details.insert("smallest_lost".into(), smallest_lost.into());
-    claim.details.insert("largest_passed".into(), passed(scene, pair, direction, mtu));
+    claim.details.insert("largest_passed".into(), passed(pair, direction, mtu, peers));
     claim.details.insert("icmp_errors".into(), pair.facts.icmp_count.into());
     let far = direction.entry();
     let icmp_there: u64 = [Kind::IcmpEcho, Kind::IcmpError, Kind::IcmpOther]
@@ -180,7 +182,7 @@ fn told(scene: &Scene, pair: &PairView, direction: Direction) -> Option<Claim> {
 const FULL: u32 = 20;
 
 /// A black hole that nobody announced.
-fn silent(scene: &Scene, pair: &PairView, direction: Direction) -> Option<Claim> {
+fn silent(scene: &Scene, pair: &PairView, direction: Direction, peers: &Peers) -> Option<Claim> {
     if !pair.is_tcp() || !pair.both() || !errors(pair, direction).is_empty() {
         return None;
     }
@@ -190,19 +192,18 @@ fn silent(scene: &Scene, pair: &PairView, direction: Direction) -> Option<Claim>
     if !enough || !large {
         return None;
     }
-    let peers: Vec<&PairView> = peers(scene, pair, direction).collect();
-    let largest_passed = peers.iter().map(|peer| peer.facts.largest_acked[direction.index()]).max().unwrap_or(0);
+    let peer = peers.of(pair, direction);
+    let own_largest = pair.facts.largest_acked[direction.index()];
+    let largest_passed = peer.and_then(|peer| peer.sizes.last().copied()).unwrap_or(0).max(own_largest);
     if largest_passed == 0 || largest_passed >= head.size {
         return None;
     }
     // The receiver's end speaks after the first repetition: in this flow, or in another one with the same address.
-    let answers = |peer: &PairView| {
-        let answers = peer.track(direction.reverse(), point);
-        answers.packets > 0 && answers.last_time > head.first.time
-    };
-    let alive = peers.iter().any(|peer| answers(peer));
+    let answers = pair.track(direction.reverse(), point);
+    let own_answers = answers.packets > 0 && answers.last_time > head.first.time;
+    let alive = own_answers || peer.and_then(|peer| peer.answered).is_some_and(|last| last > head.first.time);
     let full = head.size.saturating_add(FULL) >= pair.facts.frame_limit();
-    let convincing = alive && (full || answers(pair));
+    let convincing = alive && (full || own_answers);
     let exit = direction.exit();
     let crossed = pair.more(direction, exit).is_some_and(|more| more.worst_head.seq == head.seq);
     let place = match (crossed, direction) {
@@ -236,26 +237,51 @@ fn silent(scene: &Scene, pair: &PairView, direction: Direction) -> Option<Claim>
     Some(claim)
 }
 
-/// The flow itself and the other paired ones whose receiver in this direction has the same address.
-fn peers<'a>(scene: &'a Scene, pair: &'a PairView, direction: Direction) -> impl Iterator<Item = &'a PairView> {
-    let receiver = move |view: &PairView| -> Option<Endpoint> {
-        let (inside, outside) = view.ends(direction.entry())?;
-        Some(if direction == Direction::Outbound { outside } else { inside })
-    };
-    let address = receiver(pair).map(|end| end.address);
-    scene.pairs.iter().filter(move |other| {
-        let same = receiver(other).map(|end| end.address) == address;
-        (other.both() && same) || other.serial == pair.serial
-    })
+/// What is known of a receiver by all paired flows that it has.
+#[derive(Default)]
+struct Peer {
+    /// Sizes of packets that passed.
+    sizes: BTreeSet<u32>,
+    /// When its end spoke last, at the point where its senders' packets come first.
+    answered: Option<i64>,
+}
+
+/// Receivers, by direction and address.
+struct Peers {
+    known: BTreeMap<(usize, u128), Peer>,
+}
+
+impl Peers {
+    fn new(scene: &Scene) -> Self {
+        let mut known: BTreeMap<(usize, u128), Peer> = BTreeMap::new();
+        for pair in scene.pairs.iter().filter(|pair| pair.both()) {
+            for direction in Direction::BOTH {
+                let Some(receiver) = receiver(pair, direction) else { continue };
+                let peer = known.entry((direction.index(), receiver)).or_default();
+                peer.sizes.insert(pair.facts.largest_acked[direction.index()]);
+                peer.answered =
+                    peer.answered.max(pair.track(direction.reverse(), direction.entry()).last().map(|last| last.time));
+            }
+        }
+        Self { known }
+    }
+
+    fn of(&self, pair: &PairView, direction: Direction) -> Option<&Peer> {
+        self.known.get(&(direction.index(), receiver(pair, direction)?))
+    }
+}
+
+/// The address of the receiver of a direction, as the point calls it where its senders' packets come first.
+fn receiver(pair: &PairView, direction: Direction) -> Option<u128> {
+    let (inside, outside) = pair.ends(direction.entry())?;
+    Some(if direction == Direction::Outbound { outside.address } else { inside.address })
 }
 
 /// The largest packet known to have passed in this direction, not above the MTU.
-fn passed(scene: &Scene, pair: &PairView, direction: Direction, mtu: u32) -> Value {
-    peers(scene, pair, direction)
-        .map(|peer| peer.facts.largest_acked[direction.index()])
-        .filter(|size| (1..=mtu).contains(size))
-        .max()
-        .map_or(Value::Null, Value::from)
+fn passed(pair: &PairView, direction: Direction, mtu: u32, peers: &Peers) -> Value {
+    let own = pair.facts.largest_acked[direction.index()];
+    let others = peers.of(pair, direction).and_then(|peer| peer.sizes.range(..=mtu).next_back().copied());
+    others.into_iter().chain([own]).filter(|size| (1..=mtu).contains(size)).max().map_or(Value::Null, Value::from)
 }
 
 fn cite_error(scene: &Scene, claim: &mut Claim, error: &IcmpSeen, reached: bool) {

@@ -122,8 +122,10 @@ fn silences(scene: &Scene, point: Point, direction: Direction) -> Vec<Silence> {
         .filter(|gap| gap.end - gap.start >= shortest)
         .filter(|gap| {
             let length = gap.end - gap.start;
-            let silent: i64 = gaps.iter().map(|gap| gap.end - gap.start).filter(|other| *other >= length / 2).sum();
-            let speaking = (last - first - silent).max(1);
+            let long = gaps.iter().map(|gap| gap.end - gap.start).filter(|other| *other >= length / 2);
+            // Time stamps that jump back make silences overlap.
+            let silent = long.fold(0, i64::saturating_add);
+            let speaking = (last - first).saturating_sub(silent).max(1);
             let pace = packets / speaking as f64;
             let usual = gaps.iter().filter(|other| other.end - other.start >= length / 2).count() > 3;
             let due = pace * length as f64;

@@ -275,7 +275,7 @@ fn unfinished(scene: &Scene, pair: &PairView, reset: &Reset) -> Option<String> {
     let turn = &reset.turn;
     let length = turn.last.saturating_sub(turn.start);
     let paced = f64::from(turn.pauses) >= SPEC.value(scene, "tcp-reset.transfer-pauses")
-        && length > 3 * i64::from(turn.pauses) * round_trip(pair).unwrap_or(0);
+        && length > (3 * i64::from(turn.pauses)).saturating_mul(round_trip(pair).unwrap_or(0));
     let large = f64::from(turn.bytes) >= SPEC.value(scene, "tcp-reset.transfer-bytes");
     if large && paced {
         return Some(format!(

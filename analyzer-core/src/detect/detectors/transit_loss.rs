@@ -39,6 +39,7 @@ use crate::point::{Direction, Point};
 use crate::report::{Directions, Finding, Fix, Severity, Where};
 use crate::time::{MILLISECOND, SECOND};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 
 /// What this detector says of itself.
 pub(super) const SPEC: Spec = Spec {
@@ -87,9 +88,10 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
     let doubled = alibi::doubled(scene, entry);
     let mut claims = Vec::new();
     let (mut lost_in_all, mut offered_in_all) = (0, 0);
+    let crossing: HashSet<(u16, u128)> = scene.pairs.iter().filter(|pair| pair.both()).map(peer).collect();
     for pair in &scene.pairs {
         let offered = u64::from(pair.track(direction, entry).packets);
-        if !pair.both() && !unanswered_twin(scene, pair, direction) {
+        if !pair.both() && !unanswered_twin(scene, pair, direction, &crossing) {
             continue;
         }
         if pair.both() {
@@ -104,8 +106,7 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
             .iter()
             .filter(|event| alibi::is_lost(pair, direction, event))
             .collect();
-        let in_hole =
-            own.iter().filter(|event| hole.iter().any(|&(from, to)| event.time >= from && event.time <= to)).count();
+        let in_hole = own.iter().filter(|event| within(&hole, event.time)).count();
         let mut claim = Claim::new(SPEC.id, pair.serial, Where::Between, direction);
         claim.protocol = "ip";
         claim.packets = lost;
@@ -173,20 +174,22 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
 
 /// A one-sided flow whose like crosses: other flows to the same outer address were found at both points, it got no
 /// answer, and no filter of the far capture explains its absence there.
-fn unanswered_twin(scene: &Scene, pair: &PairView, direction: Direction) -> bool {
+fn unanswered_twin(scene: &Scene, pair: &PairView, direction: Direction, crossing: &HashSet<(u16, u128)>) -> bool {
     let (entry, exit) = (direction.entry(), direction.exit());
     if pair.key(entry).is_none() || alibi::local(scene, pair) || pair.track(direction.reverse(), entry).packets > 0 {
         return false;
     }
     let visible = alibi::filter_allows(scene, pair, exit) || alibi::unfiltered(scene, exit);
-    let (_, outside) = pair.inner_ends();
-    visible
-        && scene.pairs.iter().any(|twin| {
-            twin.both() && twin.protocol() == pair.protocol() && twin.inner_ends().1.address == outside.address
-        })
+    visible && crossing.contains(&peer(pair))
 }
 
-/// Times, in the entry point's clock, at which the far capture demonstrably missed packets: 50 ms around each.
+/// Protocol and outer address of a flow.
+fn peer(pair: &PairView) -> (u16, u128) {
+    (pair.protocol(), pair.inner_ends().1.address)
+}
+
+/// Times, in the entry point's clock, at which the far capture demonstrably missed packets: 50 ms around each, in order
+/// and apart.
 fn holes(scene: &Scene, exit: Point, direction: Direction) -> Vec<(i64, i64)> {
     const AROUND: i64 = 50 * MILLISECOND;
     let acked = scene
@@ -202,7 +205,23 @@ fn holes(scene: &Scene, exit: Point, direction: Direction) -> Vec<(i64, i64)> {
         .copied()
         .filter(|event| !(event.protocol == 6 && event.flags & 4 != 0) && event.protocol != 1)
         .map(|event| event.time);
-    acked.chain(through).map(|time| (time - AROUND, time + AROUND)).collect()
+    let mut times: Vec<i64> = acked.chain(through).collect();
+    times.sort_unstable();
+    let mut holes: Vec<(i64, i64)> = Vec::new();
+    for time in times {
+        let (from, to) = (time - AROUND, time + AROUND);
+        match holes.last_mut() {
+            Some(last) if from <= last.1 => last.1 = to,
+            _ => holes.push((from, to)),
+        }
+    }
+    holes
+}
+
+/// Whether one of the ranges, which are sorted and apart, holds a time.
+fn within(ranges: &[(i64, i64)], time: i64) -> bool {
+    let next = ranges.partition_point(|&(from, _)| from <= time);
+    next > 0 && time <= ranges[next - 1].1
 }
 
 fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
@@ -330,7 +349,7 @@ impl Shape {
 
 /// The shape, from enough losses on.
 fn shape(scene: &Scene, direction: Direction, claims: &[Claim], lost: u64) -> Option<Shape> {
-    let flows: Vec<u32> = claims.iter().flat_map(|claim| claim.flows.iter().copied()).collect();
+    let flows: HashSet<u32> = claims.iter().flat_map(|claim| claim.flows.iter().copied()).collect();
     let offered = claims.iter().map(|claim| claim.number("offered")).sum::<f64>() as u64;
     if lost == offered && lost >= 3 {
         return Some(Shape::new("total", "Nothing of it crossed."));
@@ -367,7 +386,7 @@ fn periodic(losses: &[Event]) -> Option<Shape> {
     let mut sizes: Vec<u32> = Vec::new();
     let mut last = i64::MIN / 2;
     for event in losses {
-        if event.time - last > TOGETHER {
+        if event.time.saturating_sub(last) > TOGETHER {
             starts.push(event.time);
             sizes.push(0);
         }
@@ -546,6 +565,14 @@ mod tests {
         assert!(bursty(&runs, 0.06).is_some());
         let scattered: Vec<Event> = (0..60).map(|n| loss(n * 10, n as u64 * 17, 200)).collect();
         assert!(bursty(&scattered, 0.06).is_none());
+    }
+
+    #[test]
+    fn ranges_hold_their_ends() {
+        let ranges = [(10, 20), (30, 30)];
+        let held: Vec<i64> = (8..33).filter(|&time| within(&ranges, time)).collect();
+        assert_eq!(held, (10..=20).chain([30]).collect::<Vec<_>>());
+        assert!(!within(&[], 5));
     }
 
     #[test]

@@ -88,15 +88,16 @@ pub(super) const SPEC: Spec = Spec {
 };
 
 fn observe(scene: &Scene) -> Vec<Claim> {
+    let others = Others::new(scene);
     scene
         .pairs
         .iter()
         .filter(|pair| pair.is_udp() && pair.both())
         .filter_map(|pair| {
-            lost_in_host(scene, pair, Direction::Inbound)
-                .or_else(|| lost_in_host(scene, pair, Direction::Outbound))
-                .or_else(|| end_silent(scene, pair, Direction::Outbound))
-                .or_else(|| end_silent(scene, pair, Direction::Inbound))
+            lost_in_host(scene, pair, Direction::Inbound, &others)
+                .or_else(|| lost_in_host(scene, pair, Direction::Outbound, &others))
+                .or_else(|| end_silent(scene, pair, Direction::Outbound, &others))
+                .or_else(|| end_silent(scene, pair, Direction::Inbound, &others))
         })
         .collect()
 }
@@ -148,7 +149,7 @@ fn stall(pair: &PairView, direction: Direction) -> Option<Stall> {
     (run.count > 0).then_some(Stall { run, other_losses: more.unmatched.saturating_sub(run.count), healed: !current })
 }
 
-fn lost_in_host(scene: &Scene, pair: &PairView, direction: Direction) -> Option<Claim> {
+fn lost_in_host(scene: &Scene, pair: &PairView, direction: Direction, others: &Others) -> Option<Claim> {
     let stall = stall(pair, direction)?;
     let run = &stall.run;
     let (entry, exit) = (direction.entry(), direction.exit());
@@ -224,7 +225,11 @@ fn lost_in_host(scene: &Scene, pair: &PairView, direction: Direction) -> Option<
             "the host reports the guest unreachable: nobody answers its ARP",
         )
         .support_if(!expired && f64::from(run.count) >= 8.0, 0.4, "more in a row than chance explains")
-        .support_if(!expired && others_cross(scene, pair, direction, run), 0.4, "other flows crossed meanwhile")
+        .support_if(
+            !expired && others.cross_after(pair, direction, run.first.time),
+            0.4,
+            "other flows crossed meanwhile",
+        )
         .contradict_if(expired && run.count == 1, 0.2, "a single packet")
         .contradict_if(stall.healed && !rebound, 0.2, "the flow went on later");
     told.testify(scene, &mut claim);
@@ -274,13 +279,14 @@ fn expired(scene: &Scene, pair: &PairView, stall: &Stall, refusal: Refusal, told
 fn capture_missed(scene: &Scene, run: &Run, direction: Direction) -> bool {
     /// Fewest that tell a hole from a packet that the host made itself.
     const HOLE: usize = 3;
-    scene
-        .events(EventKind::Unmatched, direction.entry(), direction.reverse())
+    let events = scene.events(EventKind::Unmatched, direction.entry(), direction.reverse());
+    events[events.partition_point(|event| event.time < run.first.time)..]
         .iter()
+        .take_while(|event| event.time <= run.last.time)
         .filter(|event| event.protocol != 1 && !(event.protocol == 6 && event.flags & 4 != 0))
-        .filter(|event| event.time >= run.first.time && event.time <= run.last.time)
+        .take(HOLE)
         .count()
-        >= HOLE
+        == HOLE
 }
 
 /// Whether the far capture shows nothing at all while packets came faster than a ring buffer holds: then it is the
@@ -298,12 +304,55 @@ fn capture_slept(scene: &Scene, run: &Run, direction: Direction, refusal: Refusa
     refusal == Refusal::None && asleep && i64::from(run.count).saturating_mul(SECOND) >= FAST.saturating_mul(lasted)
 }
 
-/// Whether other flows crossed in this direction during the run.
-fn others_cross(scene: &Scene, pair: &PairView, direction: Direction, run: &Run) -> bool {
-    scene.pairs.iter().any(|other| {
-        let track = other.track(direction, direction.entry());
-        other.serial != pair.serial && track.matched > 0 && track.last_time > run.first.time
-    })
+/// The two flows that were heard last: one of them is another one than any flow that asks.
+type Latest = [Option<(i64, u32)>; 2];
+
+/// What other flows did, by direction, at the point that it enters by.
+#[derive(Default)]
+struct Others {
+    crossing: [Latest; 2],
+    paired: [Latest; 2],
+}
+
+impl Others {
+    fn new(scene: &Scene) -> Self {
+        let mut others = Self::default();
+        for pair in &scene.pairs {
+            for direction in Direction::BOTH {
+                let track = pair.track(direction, direction.entry());
+                let last = (track.last_time, pair.serial);
+                if track.matched > 0 {
+                    note(&mut others.crossing[direction.index()], last);
+                }
+                if pair.both() {
+                    note(&mut others.paired[direction.index()], last);
+                }
+            }
+        }
+        others
+    }
+
+    /// Whether another flow whose packets cross had one of this direction after a time.
+    fn cross_after(&self, pair: &PairView, direction: Direction, time: i64) -> bool {
+        after(&self.crossing[direction.index()], pair, time)
+    }
+
+    /// Whether another paired flow had a packet of this direction after a time.
+    fn speak_after(&self, pair: &PairView, direction: Direction, time: i64) -> bool {
+        after(&self.paired[direction.index()], pair, time)
+    }
+}
+
+fn note(latest: &mut Latest, last: (i64, u32)) {
+    if Some(last) > latest[0] {
+        *latest = [Some(last), latest[0]];
+    } else if Some(last) > latest[1] {
+        latest[1] = Some(last);
+    }
+}
+
+fn after(latest: &Latest, pair: &PairView, time: i64) -> bool {
+    latest.iter().flatten().any(|&(last, serial)| serial != pair.serial && last > time)
 }
 
 fn cite_lost(scene: &Scene, pair: &PairView, direction: Direction, run: &Run, claim: &mut Claim) {
@@ -331,7 +380,7 @@ fn cite_lost(scene: &Scene, pair: &PairView, direction: Direction, run: &Run, cl
 }
 
 /// One end speaks, its packets cross, and nothing comes back until the end.
-fn end_silent(scene: &Scene, pair: &PairView, speaking: Direction) -> Option<Claim> {
+fn end_silent(scene: &Scene, pair: &PairView, speaking: Direction, others: &Others) -> Option<Claim> {
     let silent = speaking.reverse();
     // Where the silent end's packets would enter: nearer to it there is nothing.
     let (near, far) = (silent.entry(), silent.exit());
@@ -385,9 +434,7 @@ fn end_silent(scene: &Scene, pair: &PairView, speaking: Direction) -> Option<Cla
     claim.details.insert("idle_before_seconds".into(), json!(0.0));
     claim.details.insert("stalled_seconds".into(), json!(seconds(silence)));
     claim.details.insert("answers_before".into(), answers.packets.into());
-    let other_speak = scene.pairs.iter().any(|other| {
-        other.serial != pair.serial && other.both() && other.track(silent, near).last_time > turn.time + SECOND
-    });
+    let other_speak = others.speak_after(pair, silent, turn.time + SECOND);
     claim.reasons = Reasons::default()
         .support(0.6, format!("{} crossed and found no answer", counted(u64::from(unanswered), "packet")))
         .support_if(due >= 5.0, 0.5, format!("about {due:.0} answers were due by what the flow did before"))
