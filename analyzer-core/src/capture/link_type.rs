@@ -7,6 +7,9 @@ use std::borrow::Cow;
 pub struct LinkType(pub u16);
 
 impl LinkType {
+    /// A capture on `any` by Linux, with the number of the interface of each frame.
+    pub const LINUX_SLL2: Self = Self(276);
+
     /// libpcap's name without its prefix (`EN10MB`), or `LINKTYPE_<number>` for one that is not in the list.
     pub fn name(self) -> Cow<'static, str> {
         match NAMES.binary_search_by_key(&self.0, |&(number, _)| number) {

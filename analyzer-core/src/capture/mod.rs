@@ -5,24 +5,33 @@
 //! - `sniff`: what a file is, and what to say of one that is no capture
 //! - `pcap`, `pcapng`: one file for each format
 //! - `problem`: what is damaged; damage never stops the analysis of what precedes it
+//! - `only`: one interface out of a file that holds several
+//! - `expand`, `set`: several files of one point, read as one capture
 //!
 //! A record is handed on as the file has it: this layer does not look into the captured bytes, does not sort by time,
 //! and does not judge whether a time stamp makes sense.
 
 #[cfg(feature = "compression")]
 mod compress;
+mod expand;
 mod input;
 mod link_type;
+mod only;
 mod pcap;
 mod pcapng;
 mod problem;
+mod set;
 mod sniff;
 
+pub use expand::expand;
 pub use link_type::LinkType;
+pub use only::{Listed, Only, interfaces};
+pub use set::{CaptureSet, Files, Hole};
 
 use crate::Error;
 use crate::report::Problem;
 use input::Input;
+use only::Wanted;
 use pcap::Pcap;
 use pcapng::PcapNg;
 use problem::Problems;
@@ -116,6 +125,10 @@ pub struct CaptureSummary {
     pub comments: Vec<String>,
     /// Program that wrote the capture, when it says so.
     pub application: Option<String>,
+    /// Times between the files of a set for which something speaks against a capture that went on.
+    pub holes: Vec<Hole>,
+    /// Files of a set that are cut off, with the byte offset.
+    pub truncated_files: Vec<(String, u64)>,
 }
 
 /// Reads the records of one capture in file order.
@@ -131,6 +144,9 @@ pub struct CaptureReader {
 enum Format {
     Pcap(Pcap),
     PcapNg(PcapNg),
+    /// As the above, of one interface only: kept apart so that those need not ask.
+    PcapOnly(Pcap),
+    PcapNgOnly(PcapNg),
 }
 
 impl CaptureReader {
@@ -194,6 +210,38 @@ impl CaptureReader {
         Ok(Self { input, format, problems, compression, input_size })
     }
 
+    /// Reads one interface of the capture only; to be said before the first record is read. Frames keep their numbers.
+    pub fn select(mut self, only: &Only) -> Result<Self, Error> {
+        self.format = match self.format {
+            Format::PcapNg(mut pcapng) | Format::PcapNgOnly(mut pcapng) => {
+                pcapng.want(only.clone());
+                Format::PcapNgOnly(pcapng)
+            }
+            Format::Pcap(mut pcap) | Format::PcapOnly(mut pcap) => {
+                let refused = |reason: String| {
+                    Error::Usage(format!("{}: {reason}, so `{only}` cannot be told", self.problems.file()))
+                };
+                if pcap.interface().link_type != LinkType::LINUX_SLL2 {
+                    return Err(refused(
+                        "a pcap file does not say by which interface a frame came (pcapng does, \
+                        and so does `tcpdump -i any -y LINUX_SLL2`)"
+                            .into(),
+                    ));
+                }
+                let Some(number) = only.number() else {
+                    return Err(refused(
+                        "a capture on `any` holds the numbers of interfaces, not their names \
+                        (`ip link` on the capturing host shows both)"
+                            .into(),
+                    ));
+                };
+                pcap.want(Wanted::Index(number));
+                Format::PcapOnly(pcap)
+            }
+        };
+        Ok(self)
+    }
+
     /// The next record if its time is below `until`. Damage is not an error: it is skipped, and stands in the
     /// [`summary`](Self::summary).
     #[inline]
@@ -201,6 +249,8 @@ impl CaptureReader {
         match &mut self.format {
             Format::Pcap(pcap) => pcap.next(&mut self.input, &mut self.problems, until),
             Format::PcapNg(pcapng) => pcapng.next(&mut self.input, &mut self.problems, until),
+            Format::PcapOnly(pcap) => pcap.next_wanted(&mut self.input, &mut self.problems, until),
+            Format::PcapNgOnly(pcapng) => pcapng.next_wanted(&mut self.input, &mut self.problems, until),
         }
     }
 
@@ -225,16 +275,17 @@ impl CaptureReader {
     /// What is known so far: complete once [`next`](Self::next) has said [`Next::End`].
     pub fn summary(&self) -> CaptureSummary {
         let format = match &self.format {
-            Format::Pcap(_) => "pcap",
-            Format::PcapNg(_) => "pcapng",
+            Format::Pcap(_) | Format::PcapOnly(_) => "pcap",
+            Format::PcapNg(_) | Format::PcapNgOnly(_) => "pcapng",
         };
         let mut summary = match &self.format {
-            Format::Pcap(pcap) => CaptureSummary {
+            Format::Pcap(pcap) | Format::PcapOnly(pcap) => CaptureSummary {
                 interfaces: vec![pcap.interface()],
                 packets: pcap.packets(),
                 ..CaptureSummary::default()
             },
             Format::PcapNg(pcapng) => pcapng.summary(),
+            Format::PcapNgOnly(pcapng) => pcapng.summary_wanted(),
         };
         summary.format = match self.compression {
             Some((compression, _)) => format!("{format}+{}", compression.name()),

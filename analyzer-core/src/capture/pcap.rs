@@ -5,6 +5,7 @@
 //! that fit together are searched.
 
 use super::input::{Input, SCAN_LIMIT};
+use super::only::Wanted;
 use super::problem::{Grouped, Place, Problems};
 use super::{Interface, LinkType, MAX_RECORD, Next, Record};
 use crate::time::SECOND;
@@ -46,6 +47,8 @@ pub(super) struct Pcap {
     lengths_swapped: bool,
     noted_long: bool,
     noted_longer_than_wire: bool,
+    /// Of a cooked capture, the interface wanted.
+    wanted: Wanted,
 }
 
 /// A record header in the host's byte order.
@@ -129,7 +132,18 @@ impl Pcap {
             lengths_swapped: major == 2 && minor <= 3,
             noted_long: false,
             noted_longer_than_wire: false,
+            wanted: Wanted::All,
         })
+    }
+
+    /// Hands on the frames of one interface only; from now on through [`next_wanted`](Self::next_wanted).
+    pub(super) fn want(&mut self, wanted: Wanted) {
+        self.wanted = wanted;
+    }
+
+    /// The next record of the interface wanted.
+    pub(super) fn next_wanted<'a>(&mut self, input: &'a mut Input, problems: &mut Problems, until: i64) -> Next<'a> {
+        self.next_slow(input, problems, until)
     }
 
     /// Records read.
@@ -254,6 +268,11 @@ impl Pcap {
                     problems.note(offset, frame, message);
                 }
                 header.wirelen = header.caplen;
+            }
+            let length = self.header_len + header.caplen as usize;
+            if !self.wanted.has(&input.peek()[self.header_len..length]) {
+                self.lend(input, header, time);
+                continue;
             }
             return Next::Record(self.lend(input, header, time));
         }

@@ -4,6 +4,7 @@
 //! equal lengths make a block recognisable, so reading goes on behind damage at the next block of a known type.
 
 use super::input::{Input, SCAN_LIMIT};
+use super::only::{Only, Wanted};
 use super::problem::{Grouped, Place, Problems};
 use super::{CaptureSummary, Interface, LinkType, MAX_RECORD, Next, Record};
 use crate::time::{EARLIEST, LATEST, SECOND};
@@ -62,6 +63,10 @@ pub(super) struct PcapNg {
     application: Option<String>,
     noted_longer_than_wire: bool,
     noted_interfaces: bool,
+    /// The interface wanted, if not all are.
+    only: Option<Only>,
+    /// Interfaces of all sections so far.
+    interface_count: u32,
 }
 
 /// What the records of an interface need.
@@ -73,6 +78,7 @@ struct InterfaceState {
     packets: u64,
     /// Its place in `described`; none beyond [`MAX_SUMMARISED`].
     described: Option<usize>,
+    wanted: Wanted,
 }
 
 /// How the time stamps of an interface become nanoseconds.
@@ -202,7 +208,19 @@ impl PcapNg {
             application: None,
             noted_longer_than_wire: false,
             noted_interfaces: false,
+            only: None,
+            interface_count: 0,
         })
+    }
+
+    /// Hands on the frames of one interface only; from now on through [`next_wanted`](Self::next_wanted).
+    pub(super) fn want(&mut self, only: Only) {
+        self.only = Some(only);
+    }
+
+    /// The next record of the interface wanted.
+    pub(super) fn next_wanted<'a>(&mut self, input: &'a mut Input, problems: &mut Problems, until: i64) -> Next<'a> {
+        self.next_slow(input, problems, until)
     }
 
     /// What is known so far.
@@ -221,6 +239,17 @@ impl PcapNg {
             application: self.application.clone(),
             ..CaptureSummary::default()
         }
+    }
+
+    /// What is known so far of the interfaces wanted.
+    pub(super) fn summary_wanted(&self) -> CaptureSummary {
+        let mut summary = self.summary();
+        let mut id = 0..;
+        summary.interfaces.retain(|interface| {
+            let wanted = |id| self.only.as_ref().is_none_or(|only| only.of(interface, id) != Wanted::None);
+            id.next().is_some_and(wanted)
+        });
+        summary
     }
 
     #[inline]
@@ -327,6 +356,10 @@ impl PcapNg {
             }
             self.frames += 1;
             self.last_time = found.time;
+            if !interface.wanted.has(&input.peek()[found.data..found.data + found.caplen]) {
+                input.take(length);
+                continue;
+            }
             return Next::Record(Record {
                 time: found.time,
                 frame: u32::try_from(self.frames).unwrap_or(u32::MAX),
@@ -521,6 +554,8 @@ impl PcapNg {
             }
         }
         let clock = Clock::new(resolution, offset);
+        let wanted = self.only.as_ref().map_or(Wanted::All, |only| only.of(&described, self.interface_count));
+        self.interface_count += 1;
         described.ticks_per_second = clock.ticks_per_second();
         self.interfaces.push(InterfaceState {
             link_type: described.link_type,
@@ -529,6 +564,7 @@ impl PcapNg {
             clock,
             packets: 0,
             described: (self.described.len() < MAX_SUMMARISED).then_some(self.described.len()),
+            wanted,
         });
         if self.described.len() < MAX_SUMMARISED {
             self.described.push(described);

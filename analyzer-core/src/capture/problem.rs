@@ -22,6 +22,11 @@ impl Problems {
         Self { file: file.to_owned(), listed: Vec::new(), unlisted: 0, last: (0, 0), truncated_at: None }
     }
 
+    /// The capture's name.
+    pub(super) fn file(&self) -> &str {
+        &self.file
+    }
+
     /// Adds a problem at a byte `offset` of the (decompressed) capture, at the 1-based `frame`.
     pub(super) fn note(&mut self, offset: u64, frame: u64, message: fmt::Arguments<'_>) {
         if self.listed.len() < MAX_LISTED {

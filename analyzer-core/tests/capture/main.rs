@@ -8,6 +8,7 @@ mod pcap;
 mod pcapng;
 mod pieces;
 mod refused;
+mod set;
 
 use analyzer_core::capture::{CaptureReader, CaptureSummary, Next};
 use std::io::Cursor;
