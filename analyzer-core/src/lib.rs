@@ -21,4 +21,4 @@ pub use analysis::{Analysis, Progress};
 pub use error::Error;
 pub use options::Options;
 pub use point::{Direction, Point};
-pub use time::Time;
+pub use time::{Moment, Time};
