@@ -31,8 +31,11 @@ impl<'a> Takeaway<'a> {
     pub(crate) fn new(asked: &Analyze, pair: [&'a Path; 2], inputs: &[&'a Path]) -> anyhow::Result<Self> {
         for (option, wanted) in [("--evidence", asked.evidence.is_some()), ("--merged", asked.merged.is_some())] {
             if let Some(stream) = pair.iter().find(|path| wanted && is_stream(path)) {
-                let name = if *stream == Path::new("-") { "standard input".into() } else { stream.display().to_string() };
-                anyhow::bail!("{option} reads the captures a second time, which {name} does not allow: save it to a file");
+                let name =
+                    if *stream == Path::new("-") { "standard input".into() } else { stream.display().to_string() };
+                anyhow::bail!(
+                    "{option} reads the captures a second time, which {name} does not allow: save it to a file"
+                );
             }
         }
         let file = |option: &str, path: Option<&Path>| {

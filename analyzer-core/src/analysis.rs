@@ -612,7 +612,9 @@ impl<'a> Engine<'a> {
         scene.missed = detect::missed(&scene);
         scene.coverage = detect::coverage(&scene);
         let findings = detect::run(&scene);
-        stats.iter_mut().for_each(|flow| flow.settle(&clock));
+        for flow in &mut stats {
+            flow.settle(&clock);
+        }
         let trace = Trace { clock, flows_left_out: flows.saturating_sub(stats.len() as u64), flows: stats };
         let report = Report {
             schema: SCHEMA,

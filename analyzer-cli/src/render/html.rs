@@ -404,7 +404,8 @@ mod tests {
 
     #[test]
     fn nothing_hostile_becomes_markup() {
-        let page = render(&sample::hostile(), &sample::trace(&sample::hostile()), View { verbose: true, ..VIEW }).unwrap();
+        let page =
+            render(&sample::hostile(), &sample::trace(&sample::hostile()), View { verbose: true, ..VIEW }).unwrap();
         assert_eq!(page.matches("<script").count(), 1);
         assert!(page.contains("&lt;script&gt;alert(1)"));
         assert!(page.chars().all(|c| c == '\n' || !c.is_control()));

@@ -275,13 +275,12 @@ impl<W: Write> File<W> {
         record: &Held,
         notes: &[String],
     ) -> Result<(), Error> {
-        let number = match self.interfaces.get(&name) {
-            Some(number) => *number,
-            None => {
-                let number = self.output.interface(interface)?;
-                self.interfaces.insert(name, number);
-                number
-            }
+        let number = if let Some(number) = self.interfaces.get(&name) {
+            *number
+        } else {
+            let number = self.output.interface(interface)?;
+            self.interfaces.insert(name, number);
+            number
         };
         let comments: Vec<String> = notes.iter().map(|note| format!("frame {}: {note}", record.frame)).collect();
         self.output.packet(number, record, record.time, comments.iter().map(String::as_str))
