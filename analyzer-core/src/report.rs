@@ -241,11 +241,17 @@ pub struct Finding {
     pub details: Map<String, Value>,
     /// The frames that prove it.
     pub evidence: Vec<Evidence>,
+    /// All frames concerned, of which those are the best; the first [`MAX_FRAMES`] of each point.
+    #[serde(skip)]
+    pub frames: Vec<(Point, u32)>,
     /// Wireshark display filters for the frames concerned.
     pub filters: Filters,
     /// What to do, best first.
     pub fixes: Vec<Fix>,
 }
+
+/// Most frames of a point that a finding lists.
+pub const MAX_FRAMES: usize = 1000;
 
 /// Most flows that a finding lists by name.
 pub const MAX_FLOWS: usize = 100;

@@ -133,6 +133,7 @@ pub(crate) fn resets() -> Report {
             Evidence { point: Point::A, frame: 74, time: after(5101), note: "the same of the second flow".into() },
             Evidence { point: Point::A, frame: 76, time: after(5102), note: "the same of the third flow".into() },
         ],
+        frames: Vec::new(),
         filters: Filters {
             a: "frame.number in {72,74,76}".into(),
             b: "frame.number in {78..83} && ip.addr == 198.51.100.7 && tcp.port == 443 && tcp.flags.reset == 1".into(),
@@ -173,6 +174,7 @@ pub(crate) fn resets() -> Report {
         summary: "12 packets of virbr0 carry partial checksums that are right on the uplink: offload, no fault.".into(),
         details: Map::new(),
         evidence: vec![Evidence { point: Point::A, frame: 4, time: after(10), note: "partial checksum".into() }],
+        frames: Vec::new(),
         filters: Filters { a: "frame.number == 4".into(), b: String::new() },
         fixes: Vec::new(),
     });

@@ -2,7 +2,7 @@
 
 use super::scene::Scene;
 use crate::point::Point;
-use crate::report::{Directions, Evidence, Finding, Fix, FlowName, MAX_FLOWS, Severity, Where};
+use crate::report::{Directions, Evidence, Finding, Fix, FlowName, MAX_FLOWS, MAX_FRAMES, Severity, Where};
 use crate::time::Time;
 use serde_json::{Map, Value, json};
 
@@ -220,9 +220,24 @@ pub fn merge(scene: &Scene, claims: &[Claim]) -> Finding {
         summary: String::new(),
         details,
         evidence,
+        frames: frames(claims),
         filters: super::filter::filters(scene, claims, &flows),
         fixes: Vec::new(),
     }
+}
+
+/// All frames of the claims, by point and number.
+fn frames(claims: &[Claim]) -> Vec<(Point, u32)> {
+    let mut frames = Vec::new();
+    for point in Point::BOTH {
+        let mut numbers: Vec<u32> =
+            claims.iter().flat_map(|claim| &claim.frames).filter(|(at, _)| *at == point).map(|(_, frame)| *frame).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers.truncate(MAX_FRAMES);
+        frames.extend(numbers.into_iter().map(|frame| (point, frame)));
+    }
+    frames
 }
 
 /// A fix in one call.

@@ -15,10 +15,17 @@ use crate::time::{SECOND, Time};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::{self, Write};
 
-/// Frames of the same flow on either side of a cited frame.
+/// Frames of the same flow on either side of a cited frame, at each point.
 const AROUND: usize = 20;
+/// So many times fewer are around a frame that is concerned but not cited.
+const LESS: usize = 4;
+/// And so many times fewer are of any flow: they show that both captures ran and what else crossed.
+const OTHERS: usize = 2;
 /// Most frames of one finding at one point, unless more are cited.
 const MOST_FRAMES: usize = 200;
+/// If more frames of one finding than these are concerned at one point, only those cited are taken: hundreds of lost
+/// packets without those that passed in between show nothing.
+const MOST_CONCERNED: usize = 60;
 /// How long after the last cited frame context is looked for.
 const PATIENCE: i64 = 600 * SECOND;
 
@@ -38,12 +45,30 @@ pub struct Picked {
     pub notes: Vec<String>,
 }
 
-/// A moment of a finding that wants its surroundings.
+/// A frame of a finding, which wants its surroundings.
 #[derive(Clone, Copy, Debug)]
 struct Anchor {
     finding: usize,
+    cited: bool,
     time: Time,
     key: FlowKey,
+}
+
+/// The frames next to an anchor at one point.
+#[derive(Clone, Debug, Default)]
+struct Around {
+    /// Of its flow, under each of the names that it has there.
+    flow: Vec<Nearby>,
+    /// Of any flow.
+    any: Vec<Nearby>,
+}
+
+/// Frames next to an anchor, by time.
+#[derive(Clone, Debug, Default)]
+struct Nearby {
+    /// Those up to it, the last being the frame itself if it is of this point.
+    before: Vec<(Time, u32)>,
+    after: Vec<(Time, u32)>,
 }
 
 /// Chooses the frames of each finding.
@@ -53,92 +78,159 @@ pub fn select(findings: &[Finding], trace: &Trace, open: &Open<'_>) -> Result<Ve
     let anchors = [a?, b?];
     let around = |point| surroundings(&anchors, trace, open, point);
     let (a, b) = rayon::join(|| around(Point::A), || around(Point::B));
-    let mut ranks = [a?, b?];
-    let mut extracts = Vec::new();
-    for (number, finding) in findings.iter().enumerate() {
-        let picked = Point::BOTH.map(|point| {
-            let near = ranks[point.index()].remove(&number).unwrap_or_default();
-            pick(finding, point, near)
-        });
-        extracts.push(Extract { picked });
+    let around = [a?, b?];
+    let mut of_finding: Vec<Vec<usize>> = vec![Vec::new(); findings.len()];
+    let all: Vec<Anchor> = anchors.into_iter().flatten().collect();
+    for (number, anchor) in all.iter().enumerate() {
+        of_finding[anchor.finding].push(number);
     }
-    Ok(extracts)
+    let extract = |(finding, anchors): (&Finding, Vec<usize>)| {
+        let sizes = [AROUND, 14, 10, 7, 5, 3, 2, 1, 0];
+        let choose = |size| Point::BOTH.map(|point| pick(finding, &all, &anchors, &around, point, size));
+        let small = |picked: &[Vec<Picked>; 2]| picked.iter().all(|list| list.len() <= MOST_FRAMES);
+        let picked = sizes.into_iter().map(choose).find(small).unwrap_or_else(|| choose(0));
+        Extract { picked }
+    };
+    Ok(findings.iter().zip(of_finding).map(extract).collect())
 }
 
-/// The cited frames and the nearest of those around them, by number.
-fn pick(finding: &Finding, point: Point, near: HashMap<u32, usize>) -> Vec<Picked> {
+/// The frames of a finding at a point, by number: those cited, those concerned, and so many around them.
+fn pick(
+    finding: &Finding,
+    all: &[Anchor],
+    anchors: &[usize],
+    around: &[Vec<Around>; 2],
+    point: Point,
+    size: usize,
+) -> Vec<Picked> {
     let mut picked: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     for cited in finding.evidence.iter().filter(|cited| cited.point == point) {
         picked.entry(cited.frame as u32).or_default().push(cited.note.clone());
     }
-    let mut near: Vec<(usize, u32)> = near.into_iter().map(|(frame, rank)| (rank, frame)).collect();
-    near.sort_unstable();
-    for (_, frame) in near {
-        if picked.len() >= MOST_FRAMES {
-            break;
-        }
+    for frame in concerned(finding, point) {
         picked.entry(frame).or_default();
+    }
+    let mut add = |time: Time, both: [&[Nearby]; 2], size: usize| {
+        let (from, to) = window(time, both, size);
+        let frames = both[point.index()].iter().flat_map(|list| list.before.iter().chain(&list.after));
+        for (_, frame) in frames.filter(|(time, _)| (from..=to).contains(time)) {
+            picked.entry(*frame).or_default();
+        }
+    };
+    for &number in anchors {
+        let Anchor { time, cited, .. } = all[number];
+        let both = around.each_ref().map(|point| &point[number]);
+        add(time, both.map(|around| around.flow.as_slice()), if cited { size } else { size / LESS });
+        if cited {
+            add(time, both.map(|around| around.any.as_slice()), size / OTHERS);
+        }
     }
     picked.into_iter().map(|(frame, notes)| Picked { frame, notes }).collect()
 }
 
-/// First reading: the flows of the frames cited at a point.
+/// The frames of a finding that are concerned at a point, if they are few.
+fn concerned(finding: &Finding, point: Point) -> impl Iterator<Item = u32> {
+    let frames = || finding.frames.iter().filter(move |(at, _)| *at == point).map(|(_, frame)| *frame);
+    let few = frames().count() <= MOST_CONCERNED;
+    frames().filter(move |_| few)
+}
+
+/// The time around an anchor in which there are no more than `size` frames on either side at either point. It is the
+/// same at both points, and it begins and ends in the longest pauses near its ends: else a packet would be in the extract
+/// of one point and, for the microseconds that it took, not in that of the other.
+fn window(time: Time, nearby: [&[Nearby]; 2], size: usize) -> (Time, Time) {
+    let lists = || nearby.into_iter().flatten();
+    let bound = |frames: &[(Time, u32)]| frames.get(size).map(|(time, _)| time.0);
+    // The frame itself, or the last before it at the other point, comes on top.
+    let before = |list: &Nearby| list.before.iter().rev().copied().collect::<Vec<_>>();
+    let earliest = lists().filter_map(|list| bound(&before(list))).max();
+    let latest = lists().filter_map(|list| bound(&list.after)).min();
+    let mut times: Vec<i64> = lists().flat_map(|list| list.before.iter().chain(&list.after)).map(|at| at.0.0).collect();
+    times.sort_unstable();
+    let pause = |from: i64, to: i64| {
+        let inside = times.windows(2).filter(|pair| pair[0] >= from && pair[1] <= to);
+        inside.max_by_key(|pair| pair[1] - pair[0]).map(|pair| pair[0] + (pair[1] - pair[0]) / 2)
+    };
+    let from = earliest.map_or(i64::MIN, |edge| pause(edge, edge + (time.0 - edge) / 2).unwrap_or(edge));
+    let to = latest.map_or(i64::MAX, |edge| pause(edge - (edge - time.0) / 2, edge).unwrap_or(edge));
+    (Time(from.min(time.0)), Time(to.max(time.0)))
+}
+
+/// First reading: the flows of the frames of findings at a point.
 fn anchors(findings: &[Finding], trace: &Trace, open: &Open<'_>, point: Point) -> Result<Vec<Anchor>, Error> {
-    let mut cited: HashMap<u32, Vec<usize>> = HashMap::new();
+    let mut wanted: HashMap<u32, Vec<(usize, bool)>> = HashMap::new();
     for (number, finding) in findings.iter().enumerate() {
-        for evidence in finding.evidence.iter().filter(|evidence| evidence.point == point) {
-            let list = cited.entry(evidence.frame as u32).or_default();
-            if !list.contains(&number) {
-                list.push(number);
+        let mut add = |frame: u32, cited: bool| {
+            let list = wanted.entry(frame).or_default();
+            if !list.iter().any(|(other, _)| *other == number) {
+                list.push((number, cited));
             }
+        };
+        for cited in finding.evidence.iter().filter(|cited| cited.point == point) {
+            add(cited.frame as u32, true);
+        }
+        for frame in concerned(finding, point) {
+            add(frame, false);
         }
     }
     let mut anchors = Vec::new();
+    if wanted.is_empty() {
+        return Ok(anchors);
+    }
     let mut flows = Flows::default();
     each(open, point, |record| {
         // Every record is decoded: a fragment's flow is known from the fragments before it.
         let key = flows.key(record);
-        if let Some(findings) = cited.remove(&record.frame) {
+        if let Some(findings) = wanted.remove(&record.frame) {
             let time = on_a(trace, point, record.time);
-            anchors.extend(findings.into_iter().map(|finding| Anchor { finding, time, key }));
+            anchors.extend(findings.into_iter().map(|(finding, cited)| Anchor { finding, cited, time, key }));
         }
-        !cited.is_empty()
+        !wanted.is_empty()
     })?;
     Ok(anchors)
 }
 
-/// A flow that cited frames belong to, at one point.
+/// A flow that frames of findings belong to, or all flows, at one point.
 #[derive(Default)]
 struct Watch {
-    /// What is waited for, by time.
+    /// The anchors that are still to come, by time.
     ahead: VecDeque<(Time, usize)>,
-    /// What is under way: the finding, and the frames that it still gets.
-    open: Vec<(usize, usize)>,
+    /// The anchors that have come, with what is around them; those behind `open` have all that they need.
+    found: Vec<(usize, Nearby)>,
+    open: usize,
     /// The last frames.
-    recent: VecDeque<u32>,
+    recent: VecDeque<(Time, u32)>,
 }
 
-/// Frames next to cited ones by finding, each with its distance in frames.
-type Ranks = HashMap<usize, HashMap<u32, usize>>;
-
-/// Second reading: the frames of the same flows at a point that lie next to the cited ones in time.
-fn surroundings(anchors: &[Vec<Anchor>; 2], trace: &Trace, open: &Open<'_>, point: Point) -> Result<Ranks, Error> {
+/// Second reading: the frames at a point that lie next to the anchors in time, by anchor.
+fn surroundings(
+    anchors: &[Vec<Anchor>; 2],
+    trace: &Trace,
+    open: &Open<'_>,
+    point: Point,
+) -> Result<Vec<Around>, Error> {
+    let mut any = Watch::default();
     let mut watches: HashMap<FlowKey, Watch> = HashMap::new();
+    let mut number = 0;
     for from in Point::BOTH {
         let names = if from == point { HashMap::new() } else { trace.names(from) };
         for anchor in &anchors[from.index()] {
             // Where no pair is known, the flow may have kept its name.
             let here = names.get(&anchor.key).cloned().unwrap_or_else(|| vec![anchor.key]);
             for key in here {
-                watches.entry(key).or_default().ahead.push_back((anchor.time, anchor.finding));
+                watches.entry(key).or_default().ahead.push_back((anchor.time, number));
             }
+            if anchor.cited {
+                any.ahead.push_back((anchor.time, number));
+            }
+            number += 1;
         }
     }
-    let mut ranks = Ranks::new();
+    let mut around = vec![Around::default(); number];
     let Some(last) = watches.values().flat_map(|watch| &watch.ahead).map(|(time, _)| *time).max() else {
-        return Ok(ranks);
+        return Ok(around);
     };
-    for watch in watches.values_mut() {
+    for watch in watches.values_mut().chain([&mut any]) {
         watch.ahead.make_contiguous().sort_unstable();
     }
     let mut flows = Flows::default();
@@ -146,49 +238,52 @@ fn surroundings(anchors: &[Vec<Anchor>; 2], trace: &Trace, open: &Open<'_>, poin
         let key = flows.key(record);
         let time = on_a(trace, point, record.time);
         if let Some(watch) = watches.get_mut(&key) {
-            watch.see(record.frame, time, &mut ranks);
+            watch.see(record.frame, time);
         }
+        any.see(record.frame, time);
         time.0 <= last.0.saturating_add(PATIENCE)
     })?;
-    for watch in watches.values_mut() {
-        watch.reach(Time(i64::MAX), &mut ranks);
+    for watch in watches.into_values() {
+        watch.finish(|anchor, nearby| around[anchor].flow.push(nearby));
     }
-    Ok(ranks)
+    any.finish(|anchor, nearby| around[anchor].any.push(nearby));
+    Ok(around)
 }
 
 impl Watch {
     /// A frame of the flow.
-    fn see(&mut self, frame: u32, time: Time, ranks: &mut Ranks) {
-        self.reach(time, ranks);
-        for (finding, left) in &mut self.open {
-            note(ranks, *finding, frame, AROUND + 1 - *left);
-            *left -= 1;
+    fn see(&mut self, frame: u32, time: Time) {
+        self.reach(time);
+        for (_, nearby) in &mut self.found[self.open..] {
+            nearby.after.push((time, frame));
         }
-        self.open.retain(|(_, left)| *left > 0);
+        // One more than wanted tells that there are more. Anchors are served in their order.
+        while self.found.get(self.open).is_some_and(|(_, nearby)| nearby.after.len() > AROUND) {
+            self.open += 1;
+        }
         if self.recent.len() > AROUND {
             self.recent.pop_front();
         }
-        self.recent.push_back(frame);
+        self.recent.push_back((time, frame));
+    }
+
+    /// All frames have been seen.
+    fn finish(mut self, mut each: impl FnMut(usize, Nearby)) {
+        self.reach(Time(i64::MAX));
+        for (anchor, nearby) in self.found {
+            each(anchor, nearby);
+        }
     }
 
     /// All frames before this time have been seen.
-    fn reach(&mut self, time: Time, ranks: &mut Ranks) {
-        while let Some((at, finding)) = self.ahead.front().copied()
+    fn reach(&mut self, time: Time) {
+        while let Some((at, anchor)) = self.ahead.front().copied()
             && at < time
         {
             self.ahead.pop_front();
-            // The last of them is the cited frame itself, if it is of this point.
-            for (distance, frame) in self.recent.iter().rev().enumerate() {
-                note(ranks, finding, *frame, distance);
-            }
-            self.open.push((finding, AROUND));
+            self.found.push((anchor, Nearby { before: self.recent.iter().copied().collect(), after: Vec::new() }));
         }
     }
-}
-
-fn note(ranks: &mut Ranks, finding: usize, frame: u32, distance: usize) {
-    let rank = ranks.entry(finding).or_default().entry(frame).or_insert(distance);
-    *rank = distance.min(*rank);
 }
 
 /// Which flow a record is of.
