@@ -4,27 +4,30 @@
 //! The template escapes every value, and control characters are made visible on top of that. Should something slip
 //! through all the same, the page's content security policy lets no script run but its own, and lets nothing be loaded.
 
-use analyzer_core::evidence::Trace;
+use analyzer_core::evidence::{FlowStats, Trace};
 use analyzer_core::report::{Evidence, Finding, Input, Report, Severity};
-use analyzer_core::{Point, Time};
+use analyzer_core::{Direction, Point, Time};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, Value};
 use serde::Serialize;
+use serde_json::Value as Json;
 
 use super::text::{clock_time, count, date, duration, percent, printable, relative, spans, thousands};
 use super::verdict::verdict;
-use super::{View, describe};
+use super::{View, describe, flows};
 use crate::select::actionable;
 
 const TEMPLATE: &str = include_str!("report.html");
-/// The page's only script: adds buttons that copy.
+/// The page's only script: adds buttons that copy, and to the table of flows a field that filters and heads that sort.
 const SCRIPT: &str = include_str!("report.js");
 /// `openssl dgst -sha256 -binary analyzer-cli/src/render/report.js | base64`
-const SCRIPT_HASH: &str = "rLf1Fk28kzHlIyzjRVLN6UcEP6S6Yeh6U10IaJm6E9s=";
+const SCRIPT_HASH: &str = "MLxnetp4cPH0XrCHbY7D9vRQdghZ1lbUR08rseAIeDI=";
 
 /// Rows of evidence and flows unless all are asked for.
 const FEW: usize = 25;
+/// Rows of the table of all flows: more are for a spreadsheet.
+const MOST_FLOWS: usize = 1000;
 
 pub(crate) fn render(report: &Report, trace: &Trace, view: View) -> anyhow::Result<String> {
     let mut environment = Environment::new();
@@ -69,6 +72,7 @@ fn prose(text: &str) -> Value {
 #[derive(Serialize)]
 struct Page<'a> {
     script: Value,
+    heads: [&'static str; CELLS.len()],
     script_hash: &'a str,
     version: &'a str,
     title: String,
@@ -83,6 +87,8 @@ struct Page<'a> {
     findings: Vec<Section<'a>>,
     context: Vec<Section<'a>>,
     flows: Vec<FlowRow>,
+    all_flows: Vec<AnyFlow>,
+    flows_left_out: String,
     limits: Vec<String>,
     damage: Vec<String>,
     topology: String,
@@ -146,6 +152,24 @@ struct Section<'a> {
     evidence_left_out: String,
     filters: Vec<(&'a str, &'a str)>,
     fixes: Vec<FixRow<'a>>,
+    shares: Vec<Shares>,
+}
+
+/// How much of what was lost.
+#[derive(Serialize)]
+struct Shares {
+    caption: &'static str,
+    rows: Vec<Share>,
+}
+
+#[derive(Serialize)]
+struct Share {
+    name: String,
+    offered: String,
+    lost: String,
+    percent: String,
+    /// Of a bar, 0 to 100.
+    width: f64,
 }
 
 #[derive(Serialize)]
@@ -173,6 +197,21 @@ struct FlowRow {
     b: String,
 }
 
+/// A flow with its counters, concerned or not.
+#[derive(Serialize)]
+struct AnyFlow {
+    findings: Vec<(String, &'static str)>,
+    protocol: &'static str,
+    a: String,
+    b: String,
+    /// What a column sorts by, and what it shows.
+    cells: [(f64, String); CELLS.len()],
+}
+
+/// Heads of the columns with numbers.
+const CELLS: [&str; 9] =
+    ["Start", "Length", "Out at A", "Out at B", "In at B", "In at A", "Bytes", "At one point only", "Sent again"];
+
 impl<'a> Page<'a> {
     fn new(report: &'a Report, trace: &Trace, view: View) -> Self {
         let verdict = verdict(report, view.hidden);
@@ -191,6 +230,7 @@ impl<'a> Page<'a> {
         Self {
             script: Value::from_safe_string(SCRIPT.to_owned()),
             script_hash: SCRIPT_HASH,
+            heads: CELLS,
             version: report.tool_version,
             title: format!("{} ↔ {}", describe::input_name(a), describe::input_name(b)),
             mood,
@@ -203,7 +243,12 @@ impl<'a> Page<'a> {
                 Bar::new("B", totals.packets_b.saturating_sub(totals.unmatched_b), totals.packets_b),
             ],
             timeline: timeline(report),
-            flows: flows(report, few),
+            flows: if trace.flows.is_empty() { flows(report, few) } else { Vec::new() },
+            flows_left_out: match trace.flows.len().saturating_sub(MOST_FLOWS) as u64 + trace.flows_left_out {
+                0 => String::new(),
+                more => count(more, "more flow"),
+            },
+            all_flows: all_flows(report, trace),
             findings: findings.into_iter().map(section).collect(),
             context: context.into_iter().map(section).collect(),
             limits: report.coverage.iter().map(describe::limit).collect(),
@@ -266,6 +311,7 @@ impl<'a> Section<'a> {
                 .iter()
                 .map(|fix| FixRow { title: &fix.title, commands: &fix.commands, caveat: &fix.caveat })
                 .collect(),
+            shares: shares(finding),
         }
     }
 }
@@ -302,6 +348,83 @@ fn flows(report: &Report, few: usize) -> Vec<FlowRow> {
         }
     }
     rows
+}
+
+/// All flows, those of findings first, then by packets.
+fn all_flows(report: &Report, trace: &Trace) -> Vec<AnyFlow> {
+    let findings = flows::findings(report);
+    let packets = |flow: &FlowStats| -> u64 { flow.sides.iter().flatten().map(|side| side.packets).sum() };
+    let mut order: Vec<&FlowStats> = trace.flows.iter().collect();
+    order.sort_by_cached_key(|flow| {
+        let worst = findings.get(&flow.name).and_then(|list| list.first()).map_or(usize::MAX, |(number, _)| *number);
+        (worst, std::cmp::Reverse(packets(flow)), flow.serial)
+    });
+    let origin = report.inputs.a.first.or(report.inputs.b.first).unwrap_or_default();
+    order.truncate(MOST_FLOWS);
+    order.into_iter().map(|flow| AnyFlow::new(flow, findings.get(&flow.name).map(Vec::as_slice), origin)).collect()
+}
+
+impl AnyFlow {
+    fn new(flow: &FlowStats, findings: Option<&[(usize, &'static str)]>, origin: Time) -> Self {
+        let name = |name: &Option<String>| name.as_deref().map_or_else(|| "not seen".into(), |name| name.replacen(' ', " ↔ ", 1));
+        let mut named: Vec<(String, &'static str)> = Vec::new();
+        for (number, id) in findings.unwrap_or_default() {
+            if !named.iter().any(|(_, other)| other == id) {
+                named.push((anchor(*number), id));
+            }
+        }
+        let first = flow.first().unwrap_or(origin);
+        let length = flow.last().map_or(0.0, |last| last.seconds_since(first));
+        let number = |number: u64| (number as f64, thousands(number));
+        let packets = |direction, point| number(flow.side(direction, point).packets);
+        // Bytes as they were where the sender is nearer.
+        let bytes: u64 = Direction::BOTH.map(|direction| flow.side(direction, direction.entry()).bytes).iter().sum();
+        let sides = || flow.sides.iter().flatten();
+        let again = Direction::BOTH.map(|direction| flow.side(direction, direction.entry()).retransmissions).iter().sum();
+        Self {
+            findings: named,
+            protocol: flow.name.protocol,
+            a: name(&flow.name.a),
+            b: name(&flow.name.b),
+            cells: [
+                (first.seconds_since(origin), relative(first, origin)),
+                (length, duration(length)),
+                packets(Direction::Outbound, Point::A),
+                packets(Direction::Outbound, Point::B),
+                packets(Direction::Inbound, Point::B),
+                packets(Direction::Inbound, Point::A),
+                number(bytes),
+                number(sides().map(|side| side.unmatched).sum()),
+                number(again),
+            ],
+        }
+    }
+}
+
+/// What was lost by size and by protocol, where a finding counts that.
+fn shares(finding: &Finding) -> Vec<Shares> {
+    let rows = |key: &str, name: &dyn Fn(&Json) -> String| -> Vec<Share> {
+        let list = finding.details.get(key).and_then(Json::as_array);
+        list.into_iter().flatten().filter_map(|row| Share::new(name(row), row)).collect()
+    };
+    let size = |row: &Json| match row["up_to"].as_u64() {
+        Some(bytes) => format!("up to {} bytes", thousands(bytes)),
+        None => "larger".into(),
+    };
+    let protocol = |row: &Json| row["protocol"].as_str().unwrap_or_default().to_owned();
+    let tables = [
+        Shares { caption: "Lost by size of the packet", rows: rows("by_size", &size) },
+        Shares { caption: "Lost by protocol", rows: rows("by_protocol", &protocol) },
+    ];
+    tables.into_iter().filter(|table| table.rows.len() > 1).collect()
+}
+
+impl Share {
+    fn new(name: String, row: &Json) -> Option<Self> {
+        let (lost, offered) = (row["lost"].as_u64()?, row["offered"].as_u64()?);
+        let width = if offered == 0 { 0.0 } else { tenths((lost as f64 * 100.0 / offered as f64).min(100.0)) };
+        Some(Self { name, offered: thousands(offered), lost: thousands(lost), percent: percent(lost, offered), width })
+    }
 }
 
 fn clock(report: &Report) -> Vec<(&'static str, String)> {
