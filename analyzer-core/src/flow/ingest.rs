@@ -10,10 +10,15 @@ use crate::flow::table::{Entry, FlowTable, UNPAIRED, fingerprint};
 use crate::packet::row::{bits, tcp_flags};
 use crate::packet::{Decoder, Detail, FlowKey, Kind, Row};
 use crate::point::Direction;
+use crate::time::MILLISECOND;
 use std::collections::VecDeque;
 
 /// Rows whose table slots are touched before any is resolved, so that the cache misses overlap.
 const BATCH: usize = 64;
+
+/// How far records may stand from the order of their times: the queues of a network card and merged captures are within it
+/// (measured: some milliseconds).
+const DISORDER: i64 = 10 * MILLISECOND;
 
 /// A row whose flow is not paired, with its place among the marks.
 #[derive(Clone, Copy, Debug)]
@@ -154,8 +159,10 @@ pub struct Ingest {
     pub presence: Presence,
     /// What the link layer shows.
     pub link: LinkFacts,
-    /// Rows decoded ahead of their window by [`Ingest::peek`].
+    /// Rows decoded ahead of their window, by [`Ingest::peek`] or to bring them in order; sorted by time.
     stash: VecDeque<(Row, FlowKey, Option<Detail>)>,
+    /// A record was older than the one before it: from then on a few milliseconds are read ahead and sorted.
+    disordered: bool,
     /// Records read.
     pub packets: u64,
     /// Where the last window ended.
@@ -176,6 +183,7 @@ impl Ingest {
             presence: Presence::default(),
             link: LinkFacts::default(),
             stash: VecDeque::new(),
+            disordered: false,
             packets: 0,
             stop: Stop::Time,
             reached: i64::MIN,
@@ -189,7 +197,7 @@ impl Ingest {
         while self.reader.decoded_bytes() < end {
             let Next::Record(record) = self.reader.next(i64::MAX) else { break };
             let (row, key) = self.decoder.decode(&record, &mut details);
-            self.stash.push_back((row, key, details.pop()));
+            self.keep(row, key, details.pop());
         }
         self.stash.iter().map(|(row, key, _)| (row, key))
     }
@@ -216,21 +224,38 @@ impl Ingest {
         if self.stop == Stop::End {
             return;
         }
+        self.stop = Stop::Time;
+        if self.disordered {
+            self.stop = self.read_ahead(until.saturating_add(DISORDER), bytes);
+            // After so many bytes, what is left in the file may belong before the last rows read.
+            let last = self.stash.back().map_or(until, |(last, ..)| last.time);
+            let bytes = self.stop == Stop::Bytes;
+            self.take_stash(if bytes { until.min(last.saturating_sub(DISORDER)) } else { until });
+            if self.stop == Stop::End && !self.stash.is_empty() {
+                self.stop = Stop::Time;
+            }
+            return;
+        }
+        self.take_stash(until);
+        if !self.stash.is_empty() {
+            return;
+        }
+        self.read(until, bytes);
+        if self.disordered {
+            // Only what stands in this window already.
+            self.batch.rows.iter_mut().for_each(|rows| rows.sort_by_key(|row| row.time));
+            self.batch.loose.sort_by_key(|loose| loose.row.time);
+        }
+    }
+
+    /// Takes rows before `until` from the stash.
+    fn take_stash(&mut self, until: i64) {
         let mut rows = [Row::default(); BATCH];
         let mut keys = [FlowKey::default(); BATCH];
-        self.stop = Stop::Time;
-        while let Some((row, ..)) = self.stash.front() {
-            if row.time >= until {
-                return;
-            }
+        loop {
             let mut filled = 0;
-            while filled < BATCH
-                && let Some((mut row, key, detail)) = self.stash.pop_front()
-            {
-                if row.time >= until {
-                    self.stash.push_front((row, key, detail));
-                    break;
-                }
+            while filled < BATCH && self.stash.front().is_some_and(|(row, ..)| row.time < until) {
+                let Some((mut row, key, detail)) = self.stash.pop_front() else { break };
                 row.detail = 0;
                 if let Some(detail) = detail {
                     self.batch.details.push(detail);
@@ -239,8 +264,45 @@ impl Ingest {
                 (rows[filled], keys[filled]) = (row, key);
                 filled += 1;
             }
+            if filled == 0 {
+                return;
+            }
             self.resolve(&rows[..filled], &keys[..filled]);
         }
+    }
+
+    /// Reads records before `until`, at most about `bytes`, into the stash; says what ended it.
+    #[cold]
+    fn read_ahead(&mut self, until: i64, bytes: u64) -> Stop {
+        let end = self.reader.decoded_bytes() + bytes;
+        let mut details = Vec::new();
+        while self.reader.decoded_bytes() < end {
+            match self.reader.next(until) {
+                Next::Record(record) => {
+                    let (row, key) = self.decoder.decode(&record, &mut details);
+                    self.keep(row, key, details.pop());
+                }
+                Next::Later => return Stop::Time,
+                Next::End => return Stop::End,
+            }
+        }
+        Stop::Bytes
+    }
+
+    /// Puts a row into the stash, before those that are a little younger. A clock that was set back is no disorder.
+    fn keep(&mut self, row: Row, key: FlowKey, detail: Option<Detail>) {
+        let mut at = self.stash.len();
+        while at > 0 && (1..=DISORDER).contains(&self.stash[at - 1].0.time.saturating_sub(row.time)) {
+            at -= 1;
+        }
+        self.disordered |= at < self.stash.len();
+        self.stash.insert(at, (row, key, detail));
+    }
+
+    /// Reads one window from the file, in its order.
+    fn read(&mut self, until: i64, bytes: u64) {
+        let mut rows = [Row::default(); BATCH];
+        let mut keys = [FlowKey::default(); BATCH];
         let end = self.reader.decoded_bytes() + bytes;
         loop {
             let mut filled = 0;
@@ -297,7 +359,11 @@ impl Ingest {
             if row.bits & (bits::GROUP | bits::TRAILER) != 0 || row.detail != 0 {
                 self.link(row);
             }
-            self.reached = row.time;
+            if row.time < self.reached && self.reached.saturating_sub(row.time) <= DISORDER {
+                self.disordered = true;
+            } else {
+                self.reached = row.time;
+            }
             let mut entry = match self.table.find(print) {
                 Some(entry) => entry,
                 None => self.open(print, key, row),
