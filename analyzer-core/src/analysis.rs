@@ -1,12 +1,12 @@
 //! The way through: reads both captures in step, pairs, matches, and hands the facts to the detectors. The only file
 //! that names every layer.
 
-use crate::align::clock::{ClockMap, Overlap, coarse_offset};
+use crate::align::clock::{ClockMap, GUARD, Overlap, coarse_offset};
 use crate::align::matching::{Shard, Window};
 use crate::align::pairing::{Pairing, content};
 use crate::align::topology::{self, PairedFlow};
-use crate::capture::{CaptureReader, CaptureSummary};
-use crate::detect::{self, Boundary, PairView, Scene, Witness};
+use crate::capture::{self, CaptureSet, CaptureSummary, Only};
+use crate::detect::{self, Boundary, PairView, Scene, Selection, Witness};
 use crate::error::Error;
 use crate::evidence::{self, FlowStats, Trace, Traced};
 use crate::facts::{EventIndex, PairFacts, Tally};
@@ -16,7 +16,7 @@ use crate::options::Options;
 use crate::packet::{FlowKey, Kind};
 use crate::point::Direction;
 use crate::report::{Input, Inputs, Report, SCHEMA, Totals};
-use crate::time::{MILLISECOND, SECOND, Time, shifted};
+use crate::time::{MILLISECOND, Moment, SECOND, Time, shifted};
 use crate::witness::Witnesses;
 use crate::witness::sysctl::UDP_STREAM;
 use rayon::prelude::*;
@@ -60,17 +60,28 @@ pub struct Progress {
 type OnProgress = Box<dyn Fn(Progress) + Send + Sync>;
 
 enum Source {
-    Path(PathBuf),
+    Paths(Vec<PathBuf>),
     Reader(String, Box<dyn Read + Send>),
 }
 
 impl Source {
-    fn open(self) -> Result<CaptureReader, Error> {
+    fn open(self, only: Option<&Only>) -> Result<CaptureSet, Error> {
         match self {
-            Self::Path(path) => CaptureReader::open(&path),
-            Self::Reader(name, reader) => CaptureReader::from_reader(&name, reader),
+            Self::Paths(paths) => CaptureSet::open(&paths, only),
+            Self::Reader(name, reader) => CaptureSet::from_reader(&name, reader, only),
         }
     }
+
+    /// The paths, when they can be read more than once.
+    fn again(&self) -> Option<Vec<PathBuf>> {
+        let Self::Paths(paths) = self else { return None };
+        let lasting = |path: &PathBuf| path.is_file() || path.is_dir() || !path.exists();
+        (paths.iter().all(lasting) && !paths.iter().any(|path| is_stdin(path))).then(|| paths.clone())
+    }
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
 }
 
 /// An analysis to be run. Made by [`Analysis::builder`].
@@ -86,6 +97,7 @@ impl Source {
 pub struct Analysis {
     a: Option<Source>,
     b: Option<Source>,
+    interfaces: [Option<Only>; 2],
     options: Options,
     progress: Option<OnProgress>,
     cancel: Option<Arc<AtomicBool>>,
@@ -98,17 +110,45 @@ impl Analysis {
         Self::default()
     }
 
-    /// The capture of point A, the inner one; `-` is standard input.
+    /// The capture of point A, the inner one; `-` is standard input. A directory stands for the files in it, a pattern
+    /// for those that match, as in [`a_paths`](Self::a_paths).
     #[must_use]
-    pub fn a_path(mut self, path: impl AsRef<Path>) -> Self {
-        self.a = Some(Source::Path(path.as_ref().to_owned()));
+    pub fn a_path(self, path: impl AsRef<Path>) -> Self {
+        self.a_paths([path])
+    }
+
+    /// The capture of point B, the outer one; as [`a_path`](Self::a_path).
+    #[must_use]
+    pub fn b_path(self, path: impl AsRef<Path>) -> Self {
+        self.b_paths([path])
+    }
+
+    /// The files of point A, read as one capture by the time of their first records, whatever the order here.
+    #[must_use]
+    pub fn a_paths(mut self, paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Self {
+        self.a = Some(Source::Paths(paths.into_iter().map(|path| path.as_ref().to_owned()).collect()));
         self
     }
 
-    /// The capture of point B, the outer one; `-` is standard input.
+    /// The files of point B, as [`a_paths`](Self::a_paths).
     #[must_use]
-    pub fn b_path(mut self, path: impl AsRef<Path>) -> Self {
-        self.b = Some(Source::Path(path.as_ref().to_owned()));
+    pub fn b_paths(mut self, paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Self {
+        self.b = Some(Source::Paths(paths.into_iter().map(|path| path.as_ref().to_owned()).collect()));
+        self
+    }
+
+    /// Takes only what came by this interface for point A: by name, by its number in a pcapng file as Wireshark counts
+    /// (from 0), or by the system's number in a capture on `any` (`LINUX_SLL2`). Both points may be of one file then.
+    #[must_use]
+    pub fn a_interface(mut self, interface: &str) -> Self {
+        self.interfaces[0] = Some(Only::new(interface));
+        self
+    }
+
+    /// Takes only what came by this interface for point B, as [`a_interface`](Self::a_interface).
+    #[must_use]
+    pub fn b_interface(mut self, interface: &str) -> Self {
+        self.interfaces[1] = Some(Only::new(interface));
         self
     }
 
@@ -165,14 +205,7 @@ impl Analysis {
         let (Some(a), Some(b)) = (self.a, self.b) else {
             return Err(Error::Usage("two captures are needed".into()));
         };
-        let names = [&a, &b].map(|source| match source {
-            Source::Path(path) => path.display().to_string(),
-            Source::Reader(name, _) => name.clone(),
-        });
-        let again = match (&a, &b) {
-            (Source::Path(a), Source::Path(b)) if a.is_file() && b.is_file() => Some((a.clone(), b.clone())),
-            _ => None,
-        };
+        let again = a.again().zip(b.again());
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(self.options.threads)
             .build()
@@ -181,33 +214,60 @@ impl Analysis {
         let witnesses = Witnesses::open(&options)?;
         let every_flow = self.every_flow;
         let idle_time = IDLE_TIME.max(2 * SECOND * witnesses.host.value(&UDP_STREAM));
-        pool.install(|| {
-            let readers = [a.open()?, b.open()?];
-            let mut engine = Engine::new(readers, names.clone(), progress.as_deref(), cancel.as_deref(), every_flow);
+        let interfaces = self.interfaces;
+        let time = [options.from, options.to];
+        let run = |readers: [CaptureSet; 2], offset: Option<i64>| {
+            let mut engine = Engine::new(readers, progress.as_deref(), cancel.as_deref(), every_flow);
             engine.idle_time = idle_time;
-            let done = engine.run(None)?;
-            if let Some((a, b)) = again
+            engine.run(offset, time)
+        };
+        pool.install(|| {
+            let mut done = run([a.open(interfaces[0].as_ref())?, b.open(interfaces[1].as_ref())?], None)?;
+            if let Some((a, b)) = &again
                 && done.matched() == 0
-                && let Some(offset) = search_offset(&a, &b)?
             {
-                let readers = [CaptureReader::open(&a)?, CaptureReader::open(&b)?];
-                let mut engine = Engine::new(readers, names, progress.as_deref(), cancel.as_deref(), every_flow);
-                engine.idle_time = idle_time;
-                return engine.run(Some(offset))?.report(&options, witnesses);
+                let open = |paths: [&[PathBuf]; 2]| -> Result<_, Error> {
+                    let [a, b] = [0, 1].map(|point| CaptureSet::open(paths[point], interfaces[point].as_ref()));
+                    Ok([a?, b?])
+                };
+                if let Some(offset) = search_offset(open([a, b])?) {
+                    done = run(open([a, b])?, Some(offset))?;
+                }
+                for (point, paths) in [a, b].into_iter().enumerate() {
+                    if let Some(only) = &interfaces[point]
+                        && time == [None, None]
+                        && done.points[point].packets == 0
+                    {
+                        return Err(no_such_interface(paths, only));
+                    }
+                }
             }
-            done.report(&options, witnesses)
+            let mut traced = done.report(&options, witnesses)?;
+            traced.report.inputs.a.interface = interfaces[0].as_ref().map(ToString::to_string);
+            traced.report.inputs.b.interface = interfaces[1].as_ref().map(ToString::to_string);
+            Ok(traced)
         })
     }
 }
 
+/// Says which interfaces there are, when none of them is the one asked for.
+fn no_such_interface(paths: &[PathBuf], only: &Only) -> Error {
+    let files = capture::expand(paths).unwrap_or_default();
+    let listed = files.first().and_then(|file| capture::interfaces(file).ok()).unwrap_or_default();
+    let names: Vec<String> = listed.iter().map(ToString::to_string).collect();
+    let name = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
+    let there = if names.is_empty() { "no packets of any".into() } else { names.join(", ") };
+    Error::Usage(format!("{name}: no packets of an interface `{only}`; the capture has {there}"))
+}
+
 /// Looks for the offset between the clocks in the whole of both captures, when their heads share nothing: one packet in
 /// a few, chosen by its content so that both captures choose the same ones.
-fn search_offset(a: &Path, b: &Path) -> Result<Option<i64>, Error> {
+fn search_offset(readers: [CaptureSet; 2]) -> Option<i64> {
     /// Most packets remembered of each capture.
     const MOST: usize = 1 << 20;
     let mut seen: [HashMap<u64, i64>; 2] = Default::default();
-    for (map, path) in seen.iter_mut().zip([a, b]) {
-        let mut point = Ingest::new(CaptureReader::open(path)?);
+    for (map, reader) in seen.iter_mut().zip(readers) {
+        let mut point = Ingest::new(reader);
         let mut mask = 0;
         point.scan(&mut |row| {
             if !distinctive(row) {
@@ -225,7 +285,7 @@ fn search_offset(a: &Path, b: &Path) -> Result<Option<i64>, Error> {
     }
     let mut differences: Vec<i64> =
         seen[0].iter().filter_map(|(key, time)| Some(seen[1].get(key)?.saturating_sub(*time))).collect();
-    Ok(coarse_offset(&mut differences))
+    coarse_offset(&mut differences)
 }
 
 /// Whether a packet's content is likely to be its own.
@@ -239,10 +299,11 @@ fn distinctive(row: &crate::packet::Row) -> bool {
 
 struct Engine<'a> {
     points: [Ingest; 2],
-    names: [String; 2],
     shards: Vec<Shard>,
     pairing: Pairing,
     overlap: Overlap,
+    /// The time asked for, on A's clock.
+    bounds: Option<(i64, i64)>,
     offset: i64,
     closed: std::collections::VecDeque<(u32, u32, i64)>,
     finished: Vec<PairView>,
@@ -259,18 +320,17 @@ struct Engine<'a> {
 
 impl<'a> Engine<'a> {
     fn new(
-        readers: [CaptureReader; 2],
-        names: [String; 2],
+        readers: [CaptureSet; 2],
         progress: Option<&'a (dyn Fn(Progress) + Send + Sync)>,
         cancel: Option<&'a AtomicBool>,
         every_flow: bool,
     ) -> Self {
         Self {
             points: readers.map(Ingest::new),
-            names,
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             pairing: Pairing::default(),
             overlap: Overlap::default(),
+            bounds: None,
             offset: 0,
             closed: std::collections::VecDeque::new(),
             finished: Vec::new(),
@@ -288,11 +348,17 @@ impl<'a> Engine<'a> {
         self.shards.iter().map(|shard| shard.tally.matched[0]).sum()
     }
 
-    fn run(mut self, offset: Option<i64>) -> Result<Self, Error> {
+    fn run(mut self, offset: Option<i64>, time: [Option<Moment>; 2]) -> Result<Self, Error> {
         self.offset = match offset {
             Some(offset) => offset,
             None => self.head_offset().unwrap_or(0),
         };
+        if time != [None, None] {
+            self.bound(time);
+            if offset.is_none() {
+                self.offset = self.head_offset().unwrap_or(self.offset);
+            }
+        }
         let mut until = self
             .points
             .iter()
@@ -352,6 +418,22 @@ impl<'a> Engine<'a> {
         let overlap = self.overlap;
         self.shards.par_iter_mut().for_each(|shard| shard.finish(&overlap));
         Ok(self)
+    }
+
+    /// Leaves out what is before or after the time asked for.
+    fn bound(&mut self, time: [Option<Moment>; 2]) {
+        self.points.iter_mut().for_each(|point| drop(point.peek(1)));
+        let firsts = [0, 1].map(|point| self.points[point].first_time().map(|time| self.on_a(point, time)));
+        // Times of day and spans are of the inner capture; when it is empty there is nothing to find anyway.
+        let first = firsts[0].or(firsts[1]).unwrap_or(0);
+        let [from, to] = time.map(|moment| moment.map(|moment| moment.resolve(first)));
+        let (from, to) = (from.unwrap_or(i64::MIN), to.unwrap_or(i64::MAX));
+        self.bounds = Some((from, to));
+        for (point, shift) in [(0, 0), (1, self.offset)] {
+            let shifted =
+                |time: i64| if matches!(time, i64::MIN | i64::MAX) { time } else { time.saturating_add(shift) };
+            self.points[point].bound(shifted(from), shifted(to));
+        }
     }
 
     /// B's clock minus A's by packets with the same content at the head of both captures.
@@ -421,6 +503,37 @@ impl<'a> Engine<'a> {
             if self.points[point].stop == Stop::End {
                 let ended_early = activity.last(through).is_some_and(|time| self.on_a(other, time) > last + margin / 5);
                 self.overlap.to[point] = if ended_early { last } else { i64::MAX };
+            }
+            if let Some((from, to)) = self.bounds {
+                self.overlap.from[point] = self.overlap.from[point].max(from);
+                self.overlap.to[point] = self.overlap.to[point].min(to);
+            }
+            if !self.points[point].reader.holes().is_empty() {
+                self.update_holes(point);
+            }
+        }
+    }
+
+    /// Times between the files of a set in which the capture did not run: the files show that something is missing, or
+    /// the other point shows packets that must have passed here.
+    #[cold]
+    fn update_holes(&mut self, point: usize) {
+        /// Packets that must have passed; a single one may be the host's own.
+        const PROOF: u64 = 3;
+        let other = 1 - point;
+        let through = if point == 1 { Direction::Inbound } else { Direction::Outbound };
+        for hole in self.points[point].reader.holes() {
+            let (from, to) = (self.on_a(point, hole.from), self.on_a(point, hole.to));
+            let shift = |time: i64| if other == 1 { time.saturating_add(self.offset) } else { time };
+            let (start, end) = (shift(from).saturating_add(GUARD), shift(to).saturating_sub(GUARD));
+            let activity = &self.points[other].activity;
+            let passed = || {
+                let series = activity.series(through);
+                series.packets_between(start, end.saturating_sub(series.width())) >= PROOF
+                    && activity.silence_within(through, start, end) < end.saturating_sub(start)
+            };
+            if hole.proven() || passed() {
+                self.overlap.add_hole(point, (from, to));
             }
         }
     }
@@ -587,6 +700,13 @@ impl<'a> Engine<'a> {
             let [a, b] = [0, 1].map(|point| self.input(point, &summaries[point]));
             Inputs { a, b }
         };
+        for point in 0..2 {
+            let shift = if point == 1 { self.offset } else { 0 };
+            for (from, to) in self.overlap.holes(point) {
+                self.points[point].activity.forget(from.saturating_add(shift), to.saturating_add(shift));
+            }
+        }
+        let files = [0, 1].map(|point| self.points[point].reader.files().clone());
         let [a, b] = self.points;
         let known: HashSet<FlowKey> = pairs.iter().flat_map(|view| [view.a, view.b]).flatten().collect();
         let (log, host) = witnesses.read(|one, other| known.contains(one) || known.contains(other))?;
@@ -604,6 +724,8 @@ impl<'a> Engine<'a> {
             topology,
             totals,
             summaries,
+            files,
+            selection: Selection { hosts: options.hosts.clone(), ports: options.ports.clone(), time: self.bounds },
             thresholds: options.thresholds.clone(),
             missed: [0; 2],
             coverage: Vec::new(),
@@ -631,9 +753,10 @@ impl<'a> Engine<'a> {
 
     fn input(&self, point: usize, summary: &CaptureSummary) -> Input {
         let ingest = &self.points[point];
-        let interface = summary.interfaces.first();
+        let busiest = |interface: &&capture::Interface| interface.packets > 0;
+        let interface = summary.interfaces.iter().find(busiest).or_else(|| summary.interfaces.first());
         Input {
-            files: vec![self.names[point].clone()],
+            files: ingest.reader.files().names().to_vec(),
             format: summary.format.clone(),
             link_type: interface.map(|interface| interface.link_type.name().to_string()).unwrap_or_default(),
             packets: ingest.packets,
@@ -643,6 +766,7 @@ impl<'a> Engine<'a> {
             snaplen: interface.map_or(0, |interface| interface.snaplen),
             truncated_at: summary.truncated_at,
             problems: summary.problems.clone(),
+            interface: None,
         }
     }
 }

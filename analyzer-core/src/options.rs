@@ -1,6 +1,8 @@
 //! What a caller can set.
 
+use crate::time::Moment;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Options of an analysis. `Options::default()` suits a pair from one host.
@@ -15,4 +17,12 @@ pub struct Options {
     pub conntrack: Option<PathBuf>,
     /// The output of `sysctl -a` on that host.
     pub sysctl: Option<PathBuf>,
+    /// Report only what concerns flows of these hosts, by their address at either point; empty for all.
+    pub hosts: Vec<IpAddr>,
+    /// Report only what concerns flows with these ports at either end; empty for all.
+    pub ports: Vec<u16>,
+    /// Analyze packets from this time on, on A's clock.
+    pub from: Option<Moment>,
+    /// Analyze packets before this time, on A's clock.
+    pub to: Option<Moment>,
 }

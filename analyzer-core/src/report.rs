@@ -61,6 +61,9 @@ pub struct Input {
     pub truncated_at: Option<u64>,
     /// Damage met while reading, in order.
     pub problems: Vec<Problem>,
+    /// The interface analyzed, as asked for, when the files hold several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
 }
 
 /// A damaged place in a capture.
@@ -272,6 +275,9 @@ pub struct FlowName {
 pub struct Evidence {
     /// The file it stands in.
     pub point: Point,
+    /// Its file, when the point has several: one of `inputs.*.files`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// Its number there, 1-based, as Wireshark counts.
     pub frame: u64,
     /// Its time, in A's clock.

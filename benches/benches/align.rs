@@ -3,7 +3,7 @@
 use analyzer_core::align::clock::Overlap;
 use analyzer_core::align::matching::{Shard, Window};
 use analyzer_core::align::pairing::Pairing;
-use analyzer_core::capture::CaptureReader;
+use analyzer_core::capture::CaptureSet;
 use analyzer_core::flow::SHARDS;
 use analyzer_core::flow::ingest::Ingest;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -16,7 +16,7 @@ const BYTES: u64 = 20_000_000;
 /// Both captures, decoded into one window.
 fn decoded(paths: &[PathBuf; 2]) -> [Ingest; 2] {
     paths.each_ref().map(|path| {
-        let mut point = Ingest::new(CaptureReader::open(path).expect("a valid capture"));
+        let mut point = Ingest::new(CaptureSet::open(std::slice::from_ref(path), None).expect("a valid capture"));
         point.window(i64::MAX, u64::MAX / 2);
         point
     })

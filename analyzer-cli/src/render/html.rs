@@ -366,7 +366,9 @@ fn all_flows(report: &Report, trace: &Trace) -> Vec<AnyFlow> {
 
 impl AnyFlow {
     fn new(flow: &FlowStats, findings: Option<&[(usize, &'static str)]>, origin: Time) -> Self {
-        let name = |name: &Option<String>| name.as_deref().map_or_else(|| "not seen".into(), |name| name.replacen(' ', " ↔ ", 1));
+        let name = |name: &Option<String>| {
+            name.as_deref().map_or_else(|| "not seen".into(), |name| name.replacen(' ', " ↔ ", 1))
+        };
         let mut named: Vec<(String, &'static str)> = Vec::new();
         for (number, id) in findings.unwrap_or_default() {
             if !named.iter().any(|(_, other)| other == id) {
@@ -380,7 +382,8 @@ impl AnyFlow {
         // Bytes as they were where the sender is nearer.
         let bytes: u64 = Direction::BOTH.map(|direction| flow.side(direction, direction.entry()).bytes).iter().sum();
         let sides = || flow.sides.iter().flatten();
-        let again = Direction::BOTH.map(|direction| flow.side(direction, direction.entry()).retransmissions).iter().sum();
+        let again =
+            Direction::BOTH.map(|direction| flow.side(direction, direction.entry()).retransmissions).iter().sum();
         Self {
             findings: named,
             protocol: flow.name.protocol,

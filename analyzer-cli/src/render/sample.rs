@@ -36,6 +36,7 @@ fn input(file: &str, packets: u64) -> Input {
         snaplen: 262_144,
         truncated_at: None,
         problems: Vec::new(),
+        interface: None,
     }
 }
 
@@ -94,6 +95,7 @@ pub(crate) fn resets() -> Report {
     };
     let rst = |frame, milliseconds, port| Evidence {
         point: Point::B,
+        file: None,
         frame,
         time: after(milliseconds),
         note: format!("RST 203.0.113.5:{port} → 198.51.100.7:443, TTL 64, sequence = ACK of #{}", frame - 1),
@@ -129,9 +131,27 @@ pub(crate) fn resets() -> Report {
             rst(79, 5260, 41594),
             rst(81, 5281, 41602),
             rst(83, 5319, 41610),
-            Evidence { point: Point::A, frame: 72, time: after(5100), note: "last segment that was translated".into() },
-            Evidence { point: Point::A, frame: 74, time: after(5101), note: "the same of the second flow".into() },
-            Evidence { point: Point::A, frame: 76, time: after(5102), note: "the same of the third flow".into() },
+            Evidence {
+                point: Point::A,
+                file: None,
+                frame: 72,
+                time: after(5100),
+                note: "last segment that was translated".into(),
+            },
+            Evidence {
+                point: Point::A,
+                file: None,
+                frame: 74,
+                time: after(5101),
+                note: "the same of the second flow".into(),
+            },
+            Evidence {
+                point: Point::A,
+                file: None,
+                frame: 76,
+                time: after(5102),
+                note: "the same of the third flow".into(),
+            },
         ],
         frames: Vec::new(),
         filters: Filters {
@@ -173,7 +193,13 @@ pub(crate) fn resets() -> Report {
         duration_seconds: 4.99,
         summary: "12 packets of virbr0 carry partial checksums that are right on the uplink: offload, no fault.".into(),
         details: Map::new(),
-        evidence: vec![Evidence { point: Point::A, frame: 4, time: after(10), note: "partial checksum".into() }],
+        evidence: vec![Evidence {
+            point: Point::A,
+            file: None,
+            frame: 4,
+            time: after(10),
+            note: "partial checksum".into(),
+        }],
         frames: Vec::new(),
         filters: Filters { a: "frame.number == 4".into(), b: String::new() },
         fixes: Vec::new(),

@@ -17,14 +17,21 @@ pub struct Overlap {
     pub from: [i64; 2],
     /// Last time covered, by point; `i64::MAX` while the capture is still being read.
     pub to: [i64; 2],
+    /// Times in which a capture did not run, by point: between the files of a set. Unused places are empty.
+    pub holes: [[(i64, i64); MAX_HOLES]; 2],
 }
+
+/// Most holes in one capture; the longest count.
+pub const MAX_HOLES: usize = 16;
+/// A hole in which no time lies.
+const NO_HOLE: (i64, i64) = (i64::MAX, i64::MIN);
 
 /// Packets within this time of the end of a capture may have missed it.
 pub const GUARD: i64 = 100 * MILLISECOND;
 
 impl Default for Overlap {
     fn default() -> Self {
-        Self { from: [i64::MIN; 2], to: [i64::MAX; 2] }
+        Self { from: [i64::MIN; 2], to: [i64::MAX; 2], holes: [[NO_HOLE; MAX_HOLES]; 2] }
     }
 }
 
@@ -32,7 +39,32 @@ impl Overlap {
     /// Whether a point's capture ran at a time, with a guard at both edges.
     #[inline]
     pub fn covers(&self, point: usize, time: i64) -> bool {
-        time >= self.from[point].saturating_add(GUARD) && time <= self.to[point].saturating_sub(GUARD)
+        let in_hole = |&(from, to): &(i64, i64)| time > from.saturating_sub(GUARD) && time < to.saturating_add(GUARD);
+        time >= self.from[point].saturating_add(GUARD)
+            && time <= self.to[point].saturating_sub(GUARD)
+            && !self.holes[point].iter().any(in_hole)
+    }
+
+    /// Adds a time in which a point's capture did not run.
+    pub fn add_hole(&mut self, point: usize, hole: (i64, i64)) {
+        let holes = &mut self.holes[point];
+        // The same one again, as the clocks' offset became better known.
+        if holes.iter().any(|&(from, to)| from < hole.1 && hole.0 < to) {
+            return;
+        }
+        let length = |hole: &(i64, i64)| hole.1.saturating_sub(hole.0);
+        if let Some(least) = holes.iter_mut().min_by_key(|hole| length(hole))
+            && length(least) < length(&hole)
+        {
+            *least = hole;
+        }
+    }
+
+    /// The times in which a point's capture did not run, in order.
+    pub fn holes(&self, point: usize) -> Vec<(i64, i64)> {
+        let mut holes: Vec<_> = self.holes[point].iter().copied().filter(|hole| *hole != NO_HOLE).collect();
+        holes.sort_unstable();
+        holes
     }
 }
 
@@ -254,9 +286,12 @@ mod tests {
 
     #[test]
     fn guards_the_edges_of_the_overlap() {
-        let overlap = Overlap { from: [0, SECOND], to: [10 * SECOND, 9 * SECOND] };
+        let mut overlap = Overlap { from: [0, SECOND], to: [10 * SECOND, 9 * SECOND], ..Overlap::default() };
         assert!(overlap.covers(0, 5 * SECOND) && overlap.covers(1, 5 * SECOND));
         assert!(!overlap.covers(1, SECOND + GUARD - 1) && overlap.covers(1, SECOND + GUARD));
         assert!(!overlap.covers(1, 9 * SECOND));
+        overlap.add_hole(0, (4 * SECOND, 6 * SECOND));
+        assert!(!overlap.covers(0, 5 * SECOND) && overlap.covers(1, 5 * SECOND) && overlap.covers(0, 7 * SECOND));
+        assert_eq!(overlap.holes(0), [(4 * SECOND, 6 * SECOND)]);
     }
 }

@@ -180,6 +180,7 @@ pub fn merge(scene: &Scene, claims: &[Claim]) -> Finding {
             if evidence.len() < MAX_EVIDENCE {
                 evidence.push(Evidence {
                     point: cited.point,
+                    file: None,
                     frame: u64::from(cited.frame),
                     time: scene.clock.to_a(cited.point, cited.time),
                     note: cited.note.clone(),
@@ -230,8 +231,12 @@ pub fn merge(scene: &Scene, claims: &[Claim]) -> Finding {
 fn frames(claims: &[Claim]) -> Vec<(Point, u32)> {
     let mut frames = Vec::new();
     for point in Point::BOTH {
-        let mut numbers: Vec<u32> =
-            claims.iter().flat_map(|claim| &claim.frames).filter(|(at, _)| *at == point).map(|(_, frame)| *frame).collect();
+        let mut numbers: Vec<u32> = claims
+            .iter()
+            .flat_map(|claim| &claim.frames)
+            .filter(|(at, _)| *at == point)
+            .map(|(_, frame)| *frame)
+            .collect();
         numbers.sort_unstable();
         numbers.dedup();
         numbers.truncate(MAX_FRAMES);

@@ -3,10 +3,12 @@
 use super::alibi;
 use super::scene::Scene;
 use super::text::{count, counted, duration, percent};
+use crate::align::clock::GUARD;
 use crate::facts::EventKind;
 use crate::packet::{Family, Kind};
 use crate::point::{Direction, Point};
 use crate::report::{Coverage, TopologyKind};
+use crate::time::Time;
 use serde_json::{Map, Value, json};
 
 /// Share of packets missed by a capture beyond which its silence proves little: a tenth of a percent.
@@ -17,6 +19,7 @@ const ENOUGH: u64 = 4;
 /// All limits, in a fixed order.
 pub(super) fn judge(scene: &Scene) -> Vec<Coverage> {
     let mut limits = Vec::new();
+    selection(scene, &mut limits);
     overlap(scene, &mut limits);
     for point in Point::BOTH {
         capture_loss(scene, point, &mut limits);
@@ -25,6 +28,7 @@ pub(super) fn judge(scene: &Scene) -> Vec<Coverage> {
         filters(scene, point, &mut limits);
         snap_length(scene, point, &mut limits);
         truncated(scene, point, &mut limits);
+        file_gaps(scene, point, &mut limits);
         duplicates(scene, point, &mut limits);
         unsupported(scene, point, &mut limits);
     }
@@ -77,8 +81,10 @@ fn overlap(scene: &Scene, limits: &mut Vec<Coverage>) {
     for point in Point::BOTH {
         let (from, to) = (scene.overlap.from[point.index()], scene.overlap.to[point.index()]);
         let other = if point == Point::A { (first, last) } else { a };
-        let late = (from != i64::MIN).then(|| from.saturating_sub(other.0)).filter(|&gap| gap > 0);
-        let early = (to != i64::MAX).then(|| other.1.saturating_sub(to)).filter(|&gap| gap > 0);
+        // Where both end because they were asked to, they differ by what the clocks are uncertain.
+        let notable = |gap: &i64| *gap > if scene.selection.time.is_some() { GUARD } else { 0 };
+        let late = (from != i64::MIN).then(|| from.saturating_sub(other.0)).filter(notable);
+        let early = (to != i64::MAX).then(|| other.1.saturating_sub(to)).filter(notable);
         let words = match (late, early) {
             (Some(late), Some(early)) => {
                 format!("starts {} later and ends {} earlier", duration(late), duration(early))
@@ -260,7 +266,70 @@ fn snap_length(scene: &Scene, point: Point, limits: &mut Vec<Coverage>) {
     ));
 }
 
+/// Times between the files of a set in which the capture did not run, or may not have.
+fn file_gaps(scene: &Scene, point: Point, limits: &mut Vec<Coverage>) {
+    let not_judged = scene.overlap.holes(point.index());
+    for hole in &scene.summaries[point.index()].holes {
+        let (from, to) = (scene.clock.to_a(point, hole.from), scene.clock.to_a(point, hole.to));
+        let judged = !not_judged.iter().any(|&(start, end)| start < to.0 && from.0 < end);
+        let base = |name: &str| name.rsplit(std::path::is_separator).next().unwrap_or(name).to_owned();
+        let place =
+            format!("{} between {} and {}", duration(hole.to - hole.from), base(&hole.before), base(&hole.after));
+        let why = match (hole.missing, hole.cut) {
+            (1.., _) => format!("{} missing there by the numbers in the names", counted(hole.missing, "file")),
+            (_, true) => format!("{} is cut off", base(&hole.before)),
+            _ if judged => "a silence, or a time in which nothing was captured".into(),
+            _ => format!("packets passed {} then that must have passed here", name(point.other())),
+        };
+        let then = if judged { "" } else { "; what the other capture shows then is not judged" };
+        let details = [
+            ("before", json!(hole.before)),
+            ("after", json!(hole.after)),
+            ("from", json!(from)),
+            ("to", json!(to)),
+            ("missing_files", json!(hole.missing)),
+            ("judged", json!(judged)),
+        ];
+        let summary = format!("The capture of {} holds nothing for {place}: {why}{then}.", name(point));
+        limits.push(limit("file-gap", Some(point), summary, &details));
+    }
+}
+
+/// What the user restricted the analysis to.
+fn selection(scene: &Scene, limits: &mut Vec<Coverage>) {
+    let asked = &scene.selection;
+    if let Some((from, to)) = asked.time {
+        let mut details = Vec::new();
+        details.extend((from != i64::MIN).then(|| ("from", json!(Time(from)))));
+        details.extend((to != i64::MAX).then(|| ("to", json!(Time(to)))));
+        let words = match (from, to) {
+            (i64::MIN, to) => format!("before {}", Time(to)),
+            (from, i64::MAX) => format!("from {} on", Time(from)),
+            (from, to) => format!("from {} to {}", Time(from), Time(to)),
+        };
+        let summary = format!("Only packets {words} were analyzed, as asked.");
+        limits.push(limit("selection", None, summary, &details));
+    }
+    if asked.of_flows() {
+        let flows = scene.pairs.iter().filter(|pair| asked.has(pair)).count() as u64;
+        let hosts = asked.hosts.iter().map(ToString::to_string);
+        let names: Vec<String> = hosts.chain(asked.ports.iter().map(|port| format!("port {port}"))).collect();
+        let summary = format!(
+            "Only what concerns {} is reported, as asked: {} of {}. Other flows may have findings too.",
+            names.join(", "),
+            count(flows),
+            counted(scene.pairs.len() as u64, "flow"),
+        );
+        limits.push(limit("selection", None, summary, &[("flows", json!(flows))]));
+    }
+}
+
 fn truncated(scene: &Scene, point: Point, limits: &mut Vec<Coverage>) {
+    for (file, offset) in &scene.summaries[point.index()].truncated_files {
+        let summary =
+            format!("{file} of {} is cut off at byte {}: what precedes it was analyzed.", name(point), count(*offset));
+        limits.push(limit("truncated-file", Some(point), summary, &[("file", json!(file)), ("offset", json!(offset))]));
+    }
     if let Some(offset) = scene.summaries[point.index()].truncated_at {
         limits.push(limit(
             "truncated-file",

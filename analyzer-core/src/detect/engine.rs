@@ -54,6 +54,11 @@ const LEAD: i64 = SECOND;
 pub(super) fn run(scene: &Scene, specs: &[Spec]) -> Vec<Finding> {
     let mut claims: Vec<Claim> = specs.iter().flat_map(|spec| (spec.observe)(scene)).collect();
     explain(&mut claims);
+    if scene.selection.of_flows() {
+        // All flows speak for and against one another; only then are those left out that nobody asked for.
+        let asked = |flow: &u32| scene.pair(*flow).is_some_and(|pair| scene.selection.has(pair));
+        claims.retain(|claim| claim.flows.iter().any(asked));
+    }
 
     type Key = (&'static str, Severity, Where, Directions, Option<&'static str>, &'static str, Option<&'static str>);
     let mut groups: BTreeMap<Key, Vec<Claim>> = BTreeMap::new();
@@ -67,6 +72,7 @@ pub(super) fn run(scene: &Scene, specs: &[Spec]) -> Vec<Finding> {
             let spec = specs.iter().find(|spec| spec.id == group[0].id)?;
             let mut finding = (spec.conclude)(scene, group);
             testimony::settle(scene, &mut finding);
+            super::place::name_frames(scene, &mut finding);
             Some(finding)
         })
         .collect();

@@ -2,6 +2,7 @@
 
 use super::claim::Claim;
 use super::scene::{PairView, Scene};
+use crate::capture::Files;
 use crate::packet::Family;
 use crate::point::Point;
 use crate::report::Filters;
@@ -26,15 +27,27 @@ pub fn filters(scene: &Scene, claims: &[Claim], flows: &[u32]) -> Filters {
         }
         frames.sort_unstable();
         frames.dedup();
-        let ranges = ranges(&frames);
-        if ranges.len() <= MOST_RANGES {
-            return by_frame(&ranges);
+        // A number says nothing without its file, and a filter cannot name one.
+        if let Some(frames) = of_one_file(&scene.files[point.index()], &frames) {
+            let ranges = ranges(&frames);
+            if ranges.len() <= MOST_RANGES {
+                return by_frame(&ranges);
+            }
         }
         let first = claims.iter().map(|claim| claim.first).min().unwrap_or_default();
         let last = claims.iter().map(|claim| claim.last).max().unwrap_or_default();
         by_flow(scene, point, flows, first, last)
     };
     Filters { a: one(Point::A), b: one(Point::B) }
+}
+
+/// The frames by their numbers in the one file that holds them all.
+fn of_one_file(files: &Files, frames: &[u32]) -> Option<Vec<u32>> {
+    if !files.is_set() {
+        return Some(frames.to_vec());
+    }
+    let (file, _) = files.place(*frames.first()?)?;
+    frames.iter().map(|&frame| files.place(frame).filter(|place| place.0 == file).map(|place| place.1)).collect()
 }
 
 /// Runs of consecutive numbers.

@@ -14,6 +14,7 @@ mod coverage;
 mod detectors;
 mod engine;
 pub mod filter;
+mod place;
 mod scene;
 pub mod spec;
 pub mod stops;
@@ -23,7 +24,7 @@ mod unseen;
 
 pub use claim::{Claim, Reasons};
 pub use detectors::SPECS;
-pub use scene::{Boundary, PairView, Scene};
+pub use scene::{Boundary, PairView, Scene, Selection};
 pub use spec::{Spec, Threshold};
 pub use testimony::{Testimony, Witness};
 

@@ -3,7 +3,7 @@
 use super::testimony::Witness;
 use crate::align::clock::{ClockMap, Overlap};
 use crate::align::topology::{PairedFlow, ends};
-use crate::capture::CaptureSummary;
+use crate::capture::{CaptureSummary, Files};
 use crate::facts::{
     Activity, Event, EventIndex, EventKind, LinkFacts, PairFacts, Tally, Track, TrackMore, pair_flags, state,
 };
@@ -41,6 +41,10 @@ pub struct Scene {
     pub totals: Totals,
     /// What the readers say of their inputs.
     pub summaries: [CaptureSummary; 2],
+    /// Names the frames of each input.
+    pub files: [Files; 2],
+    /// What the report is restricted to.
+    pub selection: Selection,
     /// Thresholds that differ from their defaults.
     pub thresholds: BTreeMap<String, f64>,
     /// Packets that each capture missed although they must have passed it.
@@ -49,6 +53,34 @@ pub struct Scene {
     pub coverage: Vec<Coverage>,
     /// What the host itself says.
     pub witness: Witness,
+}
+
+/// The flows that the report is restricted to; both lists empty for all.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Addresses, one of which is an end of the flow at either point.
+    pub hosts: Vec<IpAddr>,
+    /// Ports, one of which is an end's at either point.
+    pub ports: Vec<u16>,
+    /// The time asked for, on A's clock.
+    pub time: Option<(i64, i64)>,
+}
+
+impl Selection {
+    /// Whether only some flows are reported.
+    pub fn of_flows(&self) -> bool {
+        !self.hosts.is_empty() || !self.ports.is_empty()
+    }
+
+    /// Whether a flow is among those asked for.
+    pub fn has(&self, pair: &PairView) -> bool {
+        let keys = [pair.a, pair.b].into_iter().flatten();
+        let ends: Vec<Endpoint> = keys.flat_map(|key| [key.low, key.high]).collect();
+        let ported = matches!(pair.protocol(), 6 | 17) && pair.family() != Family::Link;
+        let host = |end: &Endpoint| pair.family() != Family::Link && self.hosts.contains(&end.ip());
+        (self.hosts.is_empty() || ends.iter().any(host))
+            && (self.ports.is_empty() || (ported && ends.iter().any(|end| self.ports.contains(&end.port))))
+    }
 }
 
 /// A flow pair, or a flow of one point alone.

@@ -151,6 +151,14 @@ impl Activity {
         gaps
     }
 
+    /// Forgets the silences of a time in which the capture did not run.
+    pub fn forget(&mut self, from: i64, to: i64) {
+        for own in &mut self.directions {
+            own.finish_open();
+            own.gaps.retain(|gap| gap.start >= to || gap.end <= from);
+        }
+    }
+
     /// First packet of a direction.
     pub fn first(&self, direction: Direction) -> Option<i64> {
         self.directions[direction.index()].first

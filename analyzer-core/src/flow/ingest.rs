@@ -4,7 +4,7 @@
 //! does not depend on the machine.
 
 use super::SHARDS;
-use crate::capture::{CaptureReader, Next};
+use crate::capture::{CaptureSet, Next};
 use crate::facts::{Activity, LinkFacts};
 use crate::flow::table::{Entry, FlowTable, UNPAIRED, fingerprint};
 use crate::packet::row::{bits, tcp_flags};
@@ -147,7 +147,7 @@ pub enum Stop {
 /// One point's reader, decoder and flow table.
 pub struct Ingest {
     /// The records.
-    pub reader: CaptureReader,
+    pub reader: CaptureSet,
     decoder: Decoder,
     /// The flows.
     pub table: FlowTable,
@@ -169,11 +169,13 @@ pub struct Ingest {
     pub stop: Stop,
     /// Time of the last row.
     pub reached: i64,
+    /// Where the analysis ends, in the point's clock; nothing at or after it is read.
+    end: i64,
 }
 
 impl Ingest {
     /// A point at its start.
-    pub fn new(reader: CaptureReader) -> Self {
+    pub fn new(reader: CaptureSet) -> Self {
         Self {
             reader,
             decoder: Decoder::new(),
@@ -187,6 +189,23 @@ impl Ingest {
             packets: 0,
             stop: Stop::Time,
             reached: i64::MIN,
+            end: i64::MAX,
+        }
+    }
+
+    /// Leaves out what is before `from` or not before `to`, in the point's clock.
+    pub fn bound(&mut self, from: i64, to: i64) {
+        self.end = to;
+        self.stash.retain(|(row, ..)| row.time >= from && row.time < to);
+        loop {
+            match self.reader.next(from.min(to)) {
+                Next::Record(_) => {}
+                Next::Later | Next::End => {
+                    if !self.reader.turn(from.min(to)) {
+                        break;
+                    }
+                }
+            }
         }
     }
 
@@ -195,9 +214,14 @@ impl Ingest {
         let end = self.reader.decoded_bytes() + bytes;
         let mut details = Vec::new();
         while self.reader.decoded_bytes() < end {
-            let Next::Record(record) = self.reader.next(i64::MAX) else { break };
-            let (row, key) = self.decoder.decode(&record, &mut details);
-            self.keep(row, key, details.pop());
+            if let Next::Record(record) = self.reader.next(self.end) {
+                let (row, key) = self.decoder.decode(&record, &mut details);
+                self.keep(row, key, details.pop());
+                continue;
+            }
+            if !self.reader.turn(self.end) {
+                break;
+            }
         }
         self.stash.iter().map(|(row, key, _)| (row, key))
     }
@@ -205,10 +229,16 @@ impl Ingest {
     /// Decodes all that is left and shows each row; nothing is kept.
     pub fn scan(&mut self, each: &mut dyn FnMut(&Row)) {
         let mut details = Vec::new();
-        while let Next::Record(record) = self.reader.next(i64::MAX) {
-            let (row, _) = self.decoder.decode(&record, &mut details);
-            details.clear();
-            each(&row);
+        loop {
+            if let Next::Record(record) = self.reader.next(i64::MAX) {
+                let (row, _) = self.decoder.decode(&record, &mut details);
+                details.clear();
+                each(&row);
+                continue;
+            }
+            if !self.reader.turn(i64::MAX) {
+                break;
+            }
         }
     }
 
@@ -275,15 +305,20 @@ impl Ingest {
     #[cold]
     fn read_ahead(&mut self, until: i64, bytes: u64) -> Stop {
         let end = self.reader.decoded_bytes() + bytes;
+        let until = until.min(self.end);
         let mut details = Vec::new();
         while self.reader.decoded_bytes() < end {
-            match self.reader.next(until) {
+            let why = match self.reader.next(until) {
                 Next::Record(record) => {
                     let (row, key) = self.decoder.decode(&record, &mut details);
                     self.keep(row, key, details.pop());
+                    continue;
                 }
-                Next::Later => return Stop::Time,
-                Next::End => return Stop::End,
+                Next::Later if until < self.end => Stop::Time,
+                Next::Later | Next::End => Stop::End,
+            };
+            if !self.reader.turn(until) {
+                return why;
             }
         }
         Stop::Bytes
@@ -304,24 +339,24 @@ impl Ingest {
         let mut rows = [Row::default(); BATCH];
         let mut keys = [FlowKey::default(); BATCH];
         let end = self.reader.decoded_bytes() + bytes;
+        let until = until.min(self.end);
         loop {
             let mut filled = 0;
             let mut stop = None;
             while filled < BATCH {
-                match self.reader.next(until) {
+                let why = match self.reader.next(until) {
                     Next::Record(record) => {
                         let (row, key) = (&mut rows[filled], &mut keys[filled]);
                         self.decoder.decode_into(&record, &mut self.batch.details, row, key);
                         filled += 1;
+                        continue;
                     }
-                    Next::Later => {
-                        stop = Some(Stop::Time);
-                        break;
-                    }
-                    Next::End => {
-                        stop = Some(Stop::End);
-                        break;
-                    }
+                    Next::Later if until < self.end => Stop::Time,
+                    Next::Later | Next::End => Stop::End,
+                };
+                if !self.reader.turn(until) {
+                    stop = Some(why);
+                    break;
                 }
             }
             self.resolve(&rows[..filled], &keys[..filled]);
