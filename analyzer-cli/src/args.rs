@@ -1,9 +1,11 @@
 //! The command line: what can be asked for, checked before anything is read.
 
+use analyzer_core::Moment;
 use analyzer_core::detect::SPECS;
 use analyzer_core::report::Severity;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::render::Format;
@@ -13,6 +15,13 @@ Examples:
   pcapdiff virbr0.pcap uplink.pcap                     what happened between the two, and what to do
   pcapdiff --format json a.pcap b.pcap | jq .findings  the same for programs
   pcapdiff --only tcp-reset -v a.pcap b.pcap           one kind of fault, with every frame that proves it
+  pcapdiff ring/virbr0/ 'ring/uplink*.pcap'            ring-buffer files (tcpdump -C/-G/-W) of each point
+  pcapdiff --a in1.pcap in2.pcap --b out*.pcap         the same, file by file
+  pcapdiff both.pcapng --a-interface virbr0 --b-interface eth0
+                                                       both points in one file (dumpcap -i virbr0 -i eth0)
+  pcapdiff any.pcap --a-interface 4 --b-interface 2    the same by interface number (tcpdump -i any)
+  pcapdiff --host 192.168.122.10 --from +30s a.pcap b.pcap
+                                                       one guest, from 30 s after the start on
   pcapdiff explain tcp-reset                           how it looks, what is mistaken for it, what to do
 
 Exit status: 0 nothing found, 1 findings of severity warning or error, 2 trouble, 130 interrupted.";
@@ -25,7 +34,8 @@ Exit status: 0 nothing found, 1 findings of severity warning or error, 2 trouble
     after_help = AFTER_HELP,
     max_term_width = 100,
     args_conflicts_with_subcommands = true,
-    subcommand_negates_reqs = true
+    subcommand_negates_reqs = true,
+    arg_required_else_help = true
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -59,12 +69,43 @@ pub(crate) enum Command {
 /// An analysis of one pair.
 #[derive(Args, Debug)]
 pub(crate) struct Analyze {
-    /// The inner capture (the guest's side: a bridge or tap such as virbr0); '-' reads standard input
-    #[arg(value_name = "A", required = true)]
+    /// The inner capture (the guest's side: a bridge or tap such as virbr0): a file, a directory of ring-buffer files, or a
+    /// pattern in quotes; '-' reads standard input
+    #[arg(value_name = "A")]
     pub(crate) a: Option<PathBuf>,
-    /// The outer capture (the uplink); '-' reads standard input
-    #[arg(value_name = "B", required = true)]
+    /// The outer capture (the uplink), likewise
+    #[arg(value_name = "B")]
     pub(crate) b: Option<PathBuf>,
+    /// Too many; taken in so that the answer can say what to write instead.
+    #[arg(hide = true)]
+    pub(crate) surplus: Vec<PathBuf>,
+
+    /// Files of the inner point, read as one capture by the time of their first packets
+    #[arg(long = "a", value_name = "FILE", num_args = 1.., help_heading = "Input")]
+    pub(crate) a_files: Vec<PathBuf>,
+    /// Files of the outer point
+    #[arg(long = "b", value_name = "FILE", num_args = 1.., help_heading = "Input")]
+    pub(crate) b_files: Vec<PathBuf>,
+    /// The interface of the inner point, where a file holds several: its name or number in a pcapng file, its number
+    /// (`ip link`) in a capture on `any` (SLL2)
+    #[arg(long, value_name = "NAME|INDEX", help_heading = "Input")]
+    pub(crate) a_interface: Option<String>,
+    /// The interface of the outer point
+    #[arg(long, value_name = "NAME|INDEX", help_heading = "Input")]
+    pub(crate) b_interface: Option<String>,
+
+    /// Report only what concerns flows of this address, inside or outside the NAT (repeat for more)
+    #[arg(long = "host", value_name = "ADDR", help_heading = "Selection")]
+    pub(crate) hosts: Vec<IpAddr>,
+    /// Report only what concerns flows of this TCP or UDP port (repeat for more)
+    #[arg(long = "port", value_name = "N", help_heading = "Selection")]
+    pub(crate) ports: Vec<u16>,
+    /// Analyze packets from this time on, on A's clock: 2026-11-21T00:52:07Z, 00:52:07 (UTC) or +10s
+    #[arg(long, value_name = "TIME", help_heading = "Selection")]
+    pub(crate) from: Option<Moment>,
+    /// Analyze packets before this time
+    #[arg(long, value_name = "TIME", help_heading = "Selection")]
+    pub(crate) to: Option<Moment>,
 
     /// What the host's connection tracking said meanwhile: the output of `conntrack -E -o timestamp`
     #[arg(long, value_name = "FILE", help_heading = "Witnesses")]
@@ -231,9 +272,9 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused() {
         for wrong in [
-            &["a.pcap"][..],
-            &[],
-            &["a.pcap", "b.pcap", "c.pcap"],
+            &[][..],
+            &["a", "b", "--host", "guest"],
+            &["a", "b", "--from", "yesterday"],
             &["a", "b", "--only", "tcp-rest"],
             &["a", "b", "--min-confidence", "1.5"],
             &["a", "b", "--threshold", "stall"],

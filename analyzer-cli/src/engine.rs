@@ -2,9 +2,10 @@
 
 use analyzer_core::evidence::Traced;
 use analyzer_core::{Analysis, Error, Options, Progress};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+
+use crate::inputs::Inputs;
 
 /// Is told how far the reading is.
 pub(crate) type OnProgress = Box<dyn Fn(Progress) + Send + Sync>;
@@ -14,8 +15,7 @@ pub(crate) trait Engine {
     /// Reads both captures and says what happened between them; with the counters of every flow if asked for.
     fn analyze(
         &self,
-        a: &Path,
-        b: &Path,
+        inputs: &Inputs,
         options: Options,
         every_flow: bool,
         progress: OnProgress,
@@ -29,14 +29,20 @@ pub(crate) struct Core;
 impl Engine for Core {
     fn analyze(
         &self,
-        a: &Path,
-        b: &Path,
+        inputs: &Inputs,
         options: Options,
         every_flow: bool,
         progress: OnProgress,
         cancel: Arc<AtomicBool>,
     ) -> Result<Traced, Error> {
-        let analysis = Analysis::builder().a_path(a).b_path(b).options(options).every_flow(every_flow);
-        analysis.progress(progress).cancel(cancel).run_traced()
+        let [a_interface, b_interface] = &inputs.interfaces;
+        let mut analysis = Analysis::builder().a_paths(&inputs.a).b_paths(&inputs.b);
+        if let Some(interface) = a_interface {
+            analysis = analysis.a_interface(interface);
+        }
+        if let Some(interface) = b_interface {
+            analysis = analysis.b_interface(interface);
+        }
+        analysis.options(options).every_flow(every_flow).progress(progress).cancel(cancel).run_traced()
     }
 }

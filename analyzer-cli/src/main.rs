@@ -7,6 +7,7 @@
 mod args;
 mod commands;
 mod engine;
+mod inputs;
 mod output;
 mod progress;
 mod render;
@@ -19,13 +20,13 @@ use analyzer_core::report::Report;
 use analyzer_core::{Error, Options};
 use clap::Parser;
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use args::{Analyze, Cli, Command};
 use engine::{Core, Engine};
+use inputs::Inputs;
 use output::{Destination, message};
 use progress::Meter;
 use render::{Format, View};
@@ -64,21 +65,15 @@ fn main() -> ExitCode {
 
 /// Analyses the pair, delivers the report, and says how it went.
 fn analyze(asked: &Analyze, engine: &dyn Engine) -> anyhow::Result<u8> {
-    let (Some(a), Some(b)) = (asked.a.as_deref(), asked.b.as_deref()) else {
-        // clap requires both unless there is a subcommand.
-        anyhow::bail!("two captures are needed");
-    };
-    let stdin = Path::new("-");
-    if a == stdin && b == stdin {
-        anyhow::bail!("only one of the captures can come from standard input");
-    }
-    let witnesses = [asked.conntrack.as_deref(), asked.sysctl.as_deref()];
-    let inputs: Vec<&Path> = [a, b].into_iter().chain(witnesses.into_iter().flatten()).collect();
-    let destination = Destination::new(asked.output.as_deref(), &inputs)?;
-    let page = asked.html.as_deref().map(|path| Destination::new(Some(path), &inputs)).transpose()?;
-    let takeaway = Takeaway::new(asked, [a, b], &inputs)?;
+    let inputs = Inputs::new(asked)?;
+    let mut files = inputs.files();
+    files.extend([&asked.conntrack, &asked.sysctl].into_iter().flatten().cloned());
+    let destination = Destination::new(asked.output.as_deref(), &files)?;
+    let page = asked.html.as_deref().map(|path| Destination::new(Some(path), &files)).transpose()?;
 
-    let Traced { mut report, trace } = run_engine(asked, engine, a, b)?;
+    let takeaway = Takeaway::new(asked, &inputs, &files)?;
+
+    let Traced { mut report, trace } = run_engine(asked, engine, &inputs)?;
     if !asked.quiet {
         say_problems(&report, asked.verbose);
     }
@@ -98,12 +93,14 @@ fn analyze(asked: &Analyze, engine: &dyn Engine) -> anyhow::Result<u8> {
 }
 
 /// Runs the analysis with a progress bar, and lets Ctrl-C stop it.
-fn run_engine(asked: &Analyze, engine: &dyn Engine, a: &Path, b: &Path) -> anyhow::Result<Traced> {
+fn run_engine(asked: &Analyze, engine: &dyn Engine, inputs: &Inputs) -> anyhow::Result<Traced> {
     let mut options = Options::default();
     options.threads = asked.threads;
     options.thresholds = asked.thresholds.iter().cloned().collect();
     options.conntrack.clone_from(&asked.conntrack);
     options.sysctl.clone_from(&asked.sysctl);
+    (options.hosts, options.ports) = (asked.hosts.clone(), asked.ports.clone());
+    (options.from, options.to) = (asked.from, asked.to);
 
     let cancel = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&cancel);
@@ -119,7 +116,7 @@ fn run_engine(asked: &Analyze, engine: &dyn Engine, a: &Path, b: &Path) -> anyho
     let told = Arc::clone(&meter);
     let on_progress = Box::new(move |progress| told.update(progress));
     let every_flow = asked.flows.is_some() || asked.html.is_some() || asked.format == Format::Html;
-    let run = || engine.analyze(a, b, options, every_flow, on_progress, Arc::clone(&cancel));
+    let run = || engine.analyze(inputs, options, every_flow, on_progress, Arc::clone(&cancel));
     // A mistake in the analysis is trouble like any other: the panic hook has said where it is.
     let result = std::panic::catch_unwind(AssertUnwindSafe(run));
     meter.finish();
@@ -136,10 +133,7 @@ fn say_problems(report: &Report, all: bool) {
     let most = if all { usize::MAX } else { MOST_PROBLEMS };
     for input in [&report.inputs.a, &report.inputs.b] {
         for problem in input.problems.iter().take(most) {
-            message(&format!(
-                "{}: byte {}, frame {}: {}",
-                problem.file, problem.offset, problem.frame, problem.message
-            ));
+            message(&render::describe::problem(problem));
         }
         if input.problems.len() > most {
             message(&format!("{} more damaged places in the same input (-v names them)", input.problems.len() - most));
@@ -158,8 +152,7 @@ mod tests {
     impl Engine for Fixed {
         fn analyze(
             &self,
-            _a: &Path,
-            _b: &Path,
+            _inputs: &Inputs,
             _options: Options,
             _every_flow: bool,
             progress: engine::OnProgress,

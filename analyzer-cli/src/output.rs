@@ -23,7 +23,7 @@ impl Destination {
     /// What `--output` names; `-` is standard output, as for inputs.
     ///
     /// Refuses to overwrite one of `inputs`, and a folder that does not exist is reported now rather than after hours.
-    pub(crate) fn new(output: Option<&Path>, inputs: &[&Path]) -> anyhow::Result<Self> {
+    pub(crate) fn new(output: Option<&Path>, inputs: &[PathBuf]) -> anyhow::Result<Self> {
         let Some(path) = output.filter(|path| *path != Path::new("-")) else {
             return Ok(Self::Stdout);
         };
@@ -45,7 +45,7 @@ impl Destination {
     }
 
     /// A file of its own, for what is too large to be put together in memory first.
-    pub(crate) fn file(path: &Path, inputs: &[&Path]) -> anyhow::Result<PathBuf> {
+    pub(crate) fn file(path: &Path, inputs: &[PathBuf]) -> anyhow::Result<PathBuf> {
         match Self::new(Some(path), inputs)? {
             Self::File(path) => Ok(path),
             Self::Stdout => anyhow::bail!("standard output is for the report; name a file"),

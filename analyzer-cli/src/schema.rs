@@ -7,6 +7,7 @@ pub(crate) const TEXT: &str = include_str!("report.schema.json");
 mod tests {
     use super::*;
     use crate::render::{self, Format, View, sample};
+    use analyzer_core::evidence::Trace;
     use serde_json::Value;
 
     /// What is wrong with `value`. A validator of the few keywords that the schema uses; it refuses others, so that

@@ -10,6 +10,7 @@ use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use crate::args::Analyze;
+use crate::inputs::Inputs;
 use crate::output::{Destination, message};
 use crate::render::text::count;
 use crate::render::{flows, index};
@@ -18,21 +19,33 @@ use crate::render::{flows, index};
 const MOST_FINDINGS: usize = 100;
 
 /// What was asked for, checked before anything is read.
-pub(crate) struct Takeaway<'a> {
-    pair: [&'a Path; 2],
-    inputs: Vec<&'a Path>,
+pub(crate) struct Takeaway {
+    pair: [PathBuf; 2],
+    inputs: Vec<PathBuf>,
     flows: Option<PathBuf>,
     merged: Option<PathBuf>,
     evidence: Option<PathBuf>,
 }
 
-impl<'a> Takeaway<'a> {
-    /// Refuses what cannot be done: captures that can be read only once, places that cannot be written to.
-    pub(crate) fn new(asked: &Analyze, pair: [&'a Path; 2], inputs: &[&'a Path]) -> anyhow::Result<Self> {
+impl Takeaway {
+    /// Refuses what cannot be done: captures that can be read only once, sets of files, places that cannot be written to.
+    pub(crate) fn new(asked: &Analyze, captures: &Inputs, inputs: &[PathBuf]) -> anyhow::Result<Self> {
         for (option, wanted) in [("--evidence", asked.evidence.is_some()), ("--merged", asked.merged.is_some())] {
-            if let Some(stream) = pair.iter().find(|path| wanted && is_stream(path)) {
-                let name =
-                    if *stream == Path::new("-") { "standard input".into() } else { stream.display().to_string() };
+            if !wanted {
+                continue;
+            }
+            let single = |paths: &[PathBuf]| {
+                paths.len() == 1 && !paths[0].is_dir() && (paths[0].exists() || is_stream(&paths[0]))
+            };
+            if !single(&captures.a) || !single(&captures.b) || captures.interfaces.iter().any(Option::is_some) {
+                anyhow::bail!("{option} needs one file for each point: merge the files of a set with mergecap first");
+            }
+            if let Some(stream) = [&captures.a[0], &captures.b[0]].into_iter().find(|path| is_stream(path)) {
+                let name = if stream.as_path() == Path::new("-") {
+                    "standard input".into()
+                } else {
+                    stream.display().to_string()
+                };
                 anyhow::bail!(
                     "{option} reads the captures a second time, which {name} does not allow: save it to a file"
                 );
@@ -45,7 +58,7 @@ impl<'a> Takeaway<'a> {
             make(folder)?;
         }
         Ok(Self {
-            pair,
+            pair: [&captures.a, &captures.b].map(|paths| paths.first().cloned().unwrap_or_default()),
             inputs: inputs.to_vec(),
             flows: file("--flows", asked.flows.as_deref())?,
             merged: file("--merged", asked.merged.as_deref())?,
@@ -62,7 +75,7 @@ impl<'a> Takeaway<'a> {
                 message(&format!("{}: {} left out", path.display(), count(trace.flows_left_out, "more flow")));
             }
         }
-        let open = |point: Point| CaptureReader::open(self.pair[point.index()]);
+        let open = |point: Point| CaptureReader::open(&self.pair[point.index()]);
         if let Some(path) = &self.merged {
             let file = File::create(path).with_context(|| path.display().to_string())?;
             evidence::merge(report, trace, &open, file).map_err(|error| name(error, path))?;

@@ -1,7 +1,8 @@
 //! Parts of the report in words, for every form that people read.
 
 use analyzer_core::report::{
-    Clock, Coverage, Directions, Finding, FlowName, Input, Problem, Severity, Topology, TopologyKind, Totals, Where,
+    Clock, Coverage, Directions, Evidence, Finding, FlowName, Input, Problem, Severity, Topology, TopologyKind, Totals,
+    Where,
 };
 use analyzer_core::{Point, Time};
 use serde_json::Value;
@@ -150,16 +151,49 @@ pub(super) fn clock(clock: &Clock) -> String {
     )
 }
 
-/// The name of an input as people call it: the file name without its folder, and how many files follow it.
+/// The name of an input as people call it: the file name without its folder; of several files, what they share.
 pub(super) fn input_name(input: &Input) -> String {
-    let Some(first) = input.files.first() else {
-        return "(none)".into();
+    let name = match input.files.as_slice() {
+        [] => "(none)".into(),
+        [file] if file == "-" => "standard input".into(),
+        [file] => file_name(file).to_owned(),
+        [first, rest @ ..] => set_name(first, rest),
     };
-    let name = first.rsplit(std::path::is_separator).find(|part| !part.is_empty()).unwrap_or(first);
-    let name = if name == "-" { "standard input" } else { name };
-    match input.files.len() {
-        1 => name.to_owned(),
-        more => format!("{name} and {} more", more - 1),
+    match &input.interface {
+        Some(interface) => format!("{name} [{interface}]"),
+        None => name,
+    }
+}
+
+/// `virbr0/ring_0000* (5 files)`.
+fn set_name(first: &str, rest: &[String]) -> String {
+    let shared = |length: usize, other: &String| {
+        let same = first.char_indices().zip(other.chars()).take_while(|((_, one), two)| one == two);
+        same.last().map_or(0, |((at, c), _)| at + c.len_utf8()).min(length)
+    };
+    let shared = &first[..rest.iter().fold(first.len(), shared)];
+    let (folder, start) = match shared.rfind(std::path::is_separator) {
+        Some(place) => shared.split_at(place + 1),
+        None => ("", shared),
+    };
+    // The folder's own name says more than the start of its files' names does.
+    let folder = match file_name(folder) {
+        "" | "." | ".." => "",
+        name => &folder[folder.rfind(name).unwrap_or(0)..],
+    };
+    format!("{folder}{start}* ({})", count(rest.len() as u64 + 1, "file"))
+}
+
+/// A path without its folder.
+fn file_name(path: &str) -> &str {
+    path.rsplit(std::path::is_separator).find(|part| !part.is_empty()).unwrap_or(path)
+}
+
+/// The frame that is cited, with its file where the point has several: `#57`, `ring3.pcap #57`.
+pub(super) fn frame(item: &Evidence) -> String {
+    match &item.file {
+        Some(file) => format!("{} #{}", file_name(file), item.frame),
+        None => format!("#{}", item.frame),
     }
 }
 
@@ -194,8 +228,12 @@ pub(super) fn limit(limit: &Coverage) -> String {
 }
 
 /// A damaged place of an input.
-pub(super) fn problem(problem: &Problem) -> String {
+pub(crate) fn problem(problem: &Problem) -> String {
     let (offset, frame) = (thousands(problem.offset), thousands(problem.frame));
+    if problem.frame == 0 {
+        // The file as a whole.
+        return format!("{}: {}", problem.file, problem.message);
+    }
     format!("{}: byte {offset}, frame {frame}: {}", problem.file, problem.message)
 }
 
@@ -218,6 +256,18 @@ pub(super) fn totals(totals: &Totals) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sets_are_named_by_what_their_files_share() {
+        let name = |files: &[&str]| {
+            let files = files.iter().map(|file| (*file).to_owned()).collect();
+            input_name(&Input { files, ..Input::default() })
+        };
+        assert_eq!(name(&["/x/virbr0/ring_01.pcap", "/x/virbr0/ring_02.pcap"]), "virbr0/ring_0* (2 files)");
+        assert_eq!(name(&["./a1", "./a2", "./b"]), "* (3 files)");
+        assert_eq!(name(&["üa", "üb"]), "ü* (2 files)");
+        assert_eq!(name(&["-"]), "standard input");
+    }
 
     #[test]
     fn clocks_are_described_by_what_is_known() {

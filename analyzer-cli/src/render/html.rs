@@ -175,7 +175,7 @@ struct Share {
 #[derive(Serialize)]
 struct EvidenceRow<'a> {
     point: &'a str,
-    frame: u64,
+    frame: String,
     time: String,
     relative: String,
     note: &'a str,
@@ -320,7 +320,7 @@ impl<'a> EvidenceRow<'a> {
     fn new(item: &'a Evidence, origin: Time) -> Self {
         Self {
             point: if item.point == Point::A { "A" } else { "B" },
-            frame: item.frame,
+            frame: describe::frame(item).trim_start_matches('#').to_owned(),
             time: item.time.to_string(),
             relative: relative(item.time, origin),
             note: &item.note,

@@ -176,7 +176,7 @@ fn evidence_label(item: &Evidence, origin: Time) -> String {
         analyzer_core::Point::A => 'a',
         analyzer_core::Point::B => 'b',
     };
-    format!("    {point} #{}  {}", item.frame, relative(item.time, origin))
+    format!("    {point} {}  {}", describe::frame(item), relative(item.time, origin))
 }
 
 fn flows(page: &mut Page, list: &[FlowName], whole: u64, few: usize) {

@@ -89,7 +89,7 @@ fn full_finding(out: &mut String, finding: &Finding, report: &Report, view: View
             let _ = writeln!(
                 out,
                 "| {point} | {} | {} | {} |",
-                item.frame,
+                cell(describe::frame(item).trim_start_matches('#')),
                 relative(item.time, finding.first),
                 cell(&item.note),
             );

@@ -4,7 +4,7 @@
 //! messages may have been chosen by whoever sent the packets, so each form escapes every string in its own way.
 
 mod csv;
-mod describe;
+pub(crate) mod describe;
 pub(crate) mod flows;
 mod html;
 mod human;
