@@ -8,8 +8,11 @@ use std::io::Write;
 
 use super::csv::cell;
 
+/// A number of one side of a flow.
+type Counter = fn(&Side) -> u64;
+
 /// What is counted of each direction at each point; the names are completed as in `outbound_a_packets`.
-const COUNTERS: &[(&str, fn(&Side) -> u64)] = &[
+const COUNTERS: &[(&str, Counter)] = &[
     ("packets", |side| side.packets),
     ("ip_bytes", |side| side.bytes),
     ("matched_packets", |side| side.matched),
