@@ -1,7 +1,7 @@
 //! The way through: reads both captures in step, pairs, matches, and hands the facts to the detectors. The only file
 //! that names every layer.
 
-use crate::align::clock::{ClockMap, GUARD, Overlap, coarse_offset};
+use crate::align::clock::{ClockMap, Coarse, GUARD, Overlap, coarse_offset};
 use crate::align::matching::{Shard, Window};
 use crate::align::pairing::{Pairing, content};
 use crate::align::topology::{self, PairedFlow};
@@ -16,7 +16,7 @@ use crate::options::Options;
 use crate::packet::{FlowKey, Kind};
 use crate::point::Direction;
 use crate::report::{Input, Inputs, Report, SCHEMA, Totals};
-use crate::time::{MILLISECOND, Moment, SECOND, Time, shifted};
+use crate::time::{MILLISECOND, Moment, SECOND, Time};
 use crate::witness::Witnesses;
 use crate::witness::sysctl::UDP_STREAM;
 use rayon::prelude::*;
@@ -216,7 +216,7 @@ impl Analysis {
         let idle_time = IDLE_TIME.max(2 * SECOND * witnesses.host.value(&UDP_STREAM));
         let interfaces = self.interfaces;
         let time = [options.from, options.to];
-        let run = |readers: [CaptureSet; 2], offset: Option<i64>| {
+        let run = |readers: [CaptureSet; 2], offset: Option<Coarse>| {
             let mut engine = Engine::new(readers, progress.as_deref(), cancel.as_deref(), every_flow);
             engine.idle_time = idle_time;
             engine.run(offset, time)
@@ -262,7 +262,7 @@ fn no_such_interface(paths: &[PathBuf], only: &Only) -> Error {
 
 /// Looks for the offset between the clocks in the whole of both captures, when their heads share nothing: one packet in
 /// a few, chosen by its content so that both captures choose the same ones.
-fn search_offset(readers: [CaptureSet; 2]) -> Option<i64> {
+fn search_offset(readers: [CaptureSet; 2]) -> Option<Coarse> {
     /// Most packets remembered of each capture.
     const MOST: usize = 1 << 20;
     let mut seen: [HashMap<u64, i64>; 2] = Default::default();
@@ -283,9 +283,9 @@ fn search_offset(readers: [CaptureSet; 2]) -> Option<i64> {
             }
         });
     }
-    let mut differences: Vec<i64> =
-        seen[0].iter().filter_map(|(key, time)| Some(seen[1].get(key)?.saturating_sub(*time))).collect();
-    coarse_offset(&mut differences)
+    let mut matches: Vec<(i64, i64)> =
+        seen[0].iter().filter_map(|(key, time)| Some((*time, seen[1].get(key)?.saturating_sub(*time)))).collect();
+    coarse_offset(&mut matches)
 }
 
 /// Whether a packet's content is likely to be its own.
@@ -304,7 +304,7 @@ struct Engine<'a> {
     overlap: Overlap,
     /// The time asked for, on A's clock.
     bounds: Option<(i64, i64)>,
-    offset: i64,
+    coarse: Coarse,
     closed: std::collections::VecDeque<(u32, u32, i64)>,
     finished: Vec<PairView>,
     idle_time: i64,
@@ -331,7 +331,7 @@ impl<'a> Engine<'a> {
             pairing: Pairing::default(),
             overlap: Overlap::default(),
             bounds: None,
-            offset: 0,
+            coarse: Coarse::default(),
             closed: std::collections::VecDeque::new(),
             finished: Vec::new(),
             idle_time: IDLE_TIME,
@@ -348,15 +348,15 @@ impl<'a> Engine<'a> {
         self.shards.iter().map(|shard| shard.tally.matched[0]).sum()
     }
 
-    fn run(mut self, offset: Option<i64>, time: [Option<Moment>; 2]) -> Result<Self, Error> {
-        self.offset = match offset {
-            Some(offset) => offset,
-            None => self.head_offset().unwrap_or(0),
+    fn run(mut self, coarse: Option<Coarse>, time: [Option<Moment>; 2]) -> Result<Self, Error> {
+        self.coarse = match coarse {
+            Some(coarse) => coarse,
+            None => self.head_offset().unwrap_or_default(),
         };
         if time != [None, None] {
             self.bound(time);
-            if offset.is_none() {
-                self.offset = self.head_offset().unwrap_or(self.offset);
+            if coarse.is_none() {
+                self.coarse = self.head_offset().unwrap_or(self.coarse);
             }
         }
         let mut until = self
@@ -376,7 +376,7 @@ impl<'a> Engine<'a> {
                 until = until.saturating_add(step);
             }
             let before = [0, 1].map(|point| self.points[point].reader.decoded_bytes());
-            let limits = [until, until.saturating_add(self.offset)];
+            let limits = [until, self.coarse.from_a(1, until)];
             let [a, b] = &mut self.points;
             rayon::join(|| a.window(limits[0], MOST * target), || b.window(limits[1], MOST * target));
 
@@ -388,7 +388,7 @@ impl<'a> Engine<'a> {
             let horizon = read_to[0].min(read_to[1]);
             let ended = self.points.iter().all(|point| point.stop == Stop::End);
             self.update_overlap();
-            self.pairing.run(&mut self.points, &mut self.shards, self.offset, horizon);
+            self.pairing.run(&mut self.points, &mut self.shards, self.coarse, horizon);
             if ended {
                 self.pairing.finish(&mut self.points, &mut self.shards);
             }
@@ -429,15 +429,16 @@ impl<'a> Engine<'a> {
         let [from, to] = time.map(|moment| moment.map(|moment| moment.resolve(first)));
         let (from, to) = (from.unwrap_or(i64::MIN), to.unwrap_or(i64::MAX));
         self.bounds = Some((from, to));
-        for (point, shift) in [(0, 0), (1, self.offset)] {
+        for point in 0..2 {
+            let coarse = self.coarse;
             let shifted =
-                |time: i64| if matches!(time, i64::MIN | i64::MAX) { time } else { time.saturating_add(shift) };
+                |time: i64| if matches!(time, i64::MIN | i64::MAX) { time } else { coarse.from_a(point, time) };
             self.points[point].bound(shifted(from), shifted(to));
         }
     }
 
     /// B's clock minus A's by packets with the same content at the head of both captures.
-    fn head_offset(&mut self) -> Option<i64> {
+    fn head_offset(&mut self) -> Option<Coarse> {
         let mut times: HashMap<u64, Option<i64>> = HashMap::new();
         for (row, _) in self.points[0].peek(PEEK) {
             if distinctive(row) {
@@ -454,26 +455,26 @@ impl<'a> Engine<'a> {
             let key = content(row);
             *seen.entry(key).or_default() += 1;
             if let Some(Some(time)) = times.get(&key) {
-                pairs.push((key, row.time.saturating_sub(*time)));
+                pairs.push((key, (*time, row.time.saturating_sub(*time))));
             }
         }
-        let mut differences: Vec<i64> =
-            pairs.into_iter().filter(|(key, _)| seen.get(key) == Some(&1)).map(|(_, difference)| difference).collect();
-        coarse_offset(&mut differences)
+        let mut matches: Vec<(i64, i64)> =
+            pairs.into_iter().filter(|(key, _)| seen.get(key) == Some(&1)).map(|(_, times)| times).collect();
+        coarse_offset(&mut matches)
     }
 
     fn on_a(&self, point: usize, time: i64) -> i64 {
-        if point == 1 { shifted(time, self.offset) } else { time }
+        self.coarse.on_a(point, time)
     }
 
     fn match_window(&mut self, read_to: [i64; 2]) {
         let (a, b) = (&self.points[0].batch, &self.points[1].batch);
-        let (offset, overlap) = (self.offset, &self.overlap);
+        let (coarse, overlap) = (self.coarse, &self.overlap);
         self.shards.par_iter_mut().enumerate().for_each(|(number, shard)| {
             shard.run(&Window {
                 rows: [&a.rows[number], &b.rows[number]],
                 details: [&a.details, &b.details],
-                offset,
+                coarse,
                 read_to,
                 overlap,
             });
@@ -501,7 +502,9 @@ impl<'a> Engine<'a> {
             let started_late = activity.first(through).is_some_and(|time| self.on_a(other, time) < first - margin / 5);
             self.overlap.from[point] = if started_late { first } else { i64::MIN };
             if self.points[point].stop == Stop::End {
-                let ended_early = activity.last(through).is_some_and(|time| self.on_a(other, time) > last + margin / 5);
+                let passed = activity.last(through).map(|time| self.on_a(other, time));
+                // Nor does silence prove a fault where nothing had been coming back before it either.
+                let ended_early = passed.is_none_or(|time| time > last + margin / 5 || time < last - 2 * margin);
                 self.overlap.to[point] = if ended_early { last } else { i64::MAX };
             }
             if let Some((from, to)) = self.bounds {
@@ -524,7 +527,7 @@ impl<'a> Engine<'a> {
         let through = if point == 1 { Direction::Inbound } else { Direction::Outbound };
         for hole in self.points[point].reader.holes() {
             let (from, to) = (self.on_a(point, hole.from), self.on_a(point, hole.to));
-            let shift = |time: i64| if other == 1 { time.saturating_add(self.offset) } else { time };
+            let shift = |time: i64| self.coarse.from_a(other, time);
             let (start, end) = (shift(from).saturating_add(GUARD), shift(to).saturating_sub(GUARD));
             let activity = &self.points[other].activity;
             let passed = || {
@@ -554,8 +557,8 @@ impl<'a> Engine<'a> {
             return;
         }
         let middle = back + (out - back) / 2;
-        if middle.abs_diff(self.offset) > NOTICEABLE as u64 {
-            self.offset = middle;
+        if middle.abs_diff(self.coarse.at(start)) > NOTICEABLE as u64 {
+            self.coarse = Coarse { offset: middle, reference: start, ..self.coarse };
         }
     }
 
@@ -677,12 +680,12 @@ impl<'a> Engine<'a> {
             tally.merge(&shard.tally);
         }
         let delays: Vec<_> = self.shards.iter().map(|shard| &shard.delays).collect();
-        let clock = ClockMap::estimate(&delays, self.offset);
+        let clock = ClockMap::estimate(&delays, self.coarse.offset);
         let summaries = [self.points[0].reader.summary(), self.points[1].reader.summary()];
         let seen = [0, 1].map(|point| self.points[point].packets);
         let same_times = tally.matched[0] > 0
             && tally.matched[0] == seen[0]
-            && delays.iter().all(|delays| delays.all_equal(self.offset));
+            && delays.iter().all(|delays| delays.all_equal(self.coarse.offset));
         let paired_flows: Vec<PairedFlow> = pairs.iter().filter_map(PairView::paired).collect();
         let mut topology = topology::judge(&paired_flows, seen[0] > 0 && seen[1] > 0, same_times);
         topology.vlan = topology::vlans(&self.points[0].presence.vlans, &self.points[1].presence.vlans);
@@ -701,7 +704,7 @@ impl<'a> Engine<'a> {
             Inputs { a, b }
         };
         for point in 0..2 {
-            let shift = if point == 1 { self.offset } else { 0 };
+            let shift = if point == 1 { self.coarse.offset } else { 0 };
             for (from, to) in self.overlap.holes(point) {
                 self.points[point].activity.forget(from.saturating_add(shift), to.saturating_add(shift));
             }

@@ -1,6 +1,6 @@
 //! Pairing and matching alone: rows that were decoded before are paired through NAT and matched by range and content.
 
-use analyzer_core::align::clock::Overlap;
+use analyzer_core::align::clock::{Coarse, Overlap};
 use analyzer_core::align::matching::{Shard, Window};
 use analyzer_core::align::pairing::Pairing;
 use analyzer_core::capture::CaptureSet;
@@ -26,7 +26,7 @@ fn decoded(paths: &[PathBuf; 2]) -> [Ingest; 2] {
 fn align_all(mut points: [Ingest; 2]) -> u64 {
     let mut shards: Vec<Shard> = (0..SHARDS).map(|_| Shard::default()).collect();
     let mut pairing = Pairing::default();
-    pairing.run(&mut points, &mut shards, 0, i64::MAX);
+    pairing.run(&mut points, &mut shards, Coarse::default(), i64::MAX);
     pairing.finish(&mut points, &mut shards);
     let overlap = Overlap::default();
     let [a, b] = points.each_ref().map(|point| &point.batch);
@@ -34,7 +34,7 @@ fn align_all(mut points: [Ingest; 2]) -> u64 {
         shard.run(&Window {
             rows: [&a.rows[number], &b.rows[number]],
             details: [&a.details, &b.details],
-            offset: 0,
+            coarse: Coarse::default(),
             read_to: [i64::MAX; 2],
             overlap: &overlap,
         });

@@ -68,6 +68,49 @@ impl Overlap {
     }
 }
 
+/// What the matching goes by while the captures are read: B's clock minus A's, and how that changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Coarse {
+    /// B minus A at `reference`, nanoseconds.
+    pub offset: i64,
+    /// Change of the offset per nanosecond.
+    pub drift: f64,
+    /// Where the offset holds, on A's clock.
+    pub reference: i64,
+}
+
+impl Coarse {
+    /// An offset that does not change.
+    pub const fn fixed(offset: i64) -> Self {
+        Self { offset, drift: 0.0, reference: 0 }
+    }
+
+    /// B minus A at a time of A's clock.
+    #[inline]
+    pub fn at(&self, time_a: i64) -> i64 {
+        self.offset.saturating_add((time_a.saturating_sub(self.reference) as f64 * self.drift) as i64)
+    }
+
+    /// A time of B's clock on A's.
+    #[inline]
+    pub fn to_a(&self, time_b: i64) -> i64 {
+        // The drift is a few hundred millionths, so which of the two clocks measures the distance does not matter.
+        shifted(time_b, self.at(shifted(time_b, self.offset)))
+    }
+
+    /// A time of a point (0 for A, 1 for B) on A's clock.
+    #[inline]
+    pub fn on_a(&self, point: usize, time: i64) -> i64 {
+        if point == 1 { self.to_a(time) } else { time }
+    }
+
+    /// A time of A's clock on a point's.
+    #[inline]
+    pub fn from_a(&self, point: usize, time: i64) -> i64 {
+        if point == 1 { time.saturating_add(self.at(time)) } else { time }
+    }
+}
+
 /// The estimate of one analysis.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ClockMap {
@@ -218,32 +261,81 @@ fn robust_line(points: &[(f64, f64, f64)]) -> (f64, f64) {
     line
 }
 
-/// Differences `time_b - time_a` of packets with the same content, from the head of both captures: the coarse offset is
-/// where they gather.
-pub fn coarse_offset(differences: &mut [i64]) -> Option<i64> {
-    /// Matches that must agree: fewer may be chance.
+/// Where and by how much the times of packets with the same content differ (`(time_a, time_b - time_a)`), from the head of
+/// both captures: the coarse offset is where the differences gather, or the line along which they do.
+pub fn coarse_offset(matches: &mut [(i64, i64)]) -> Option<Coarse> {
+    /// Matches that must agree: fewer may be chance, unless there are no others.
     const ENOUGH: usize = 3;
     /// How close they must lie: beyond any queue, far below the distance of unrelated repetitions.
     const CLOSE: i64 = 250 * MILLISECOND;
     /// Clocks this close are taken for one: NTP keeps two hosts no closer.
     const SAME_CLOCK: i64 = MILLISECOND;
-    differences.sort_unstable();
+    matches.sort_unstable_by_key(|&(time, difference)| (difference, time));
     let mut best = (0, 0);
     let mut low = 0;
-    for high in 0..differences.len() {
-        while differences[high].saturating_sub(differences[low]) > CLOSE {
+    for high in 0..matches.len() {
+        while matches[high].1.saturating_sub(matches[low].1) > CLOSE {
             low += 1;
         }
         if high + 1 - low > best.1 {
             best = (low, high + 1 - low);
         }
     }
-    let needed = ENOUGH.max(differences.len() / 3);
-    (best.1 >= needed).then(|| {
-        let median = differences[best.0 + best.1 / 2];
-        // One host has one clock: what is left is the transit of the direction that has more packets.
-        if median.saturating_abs() <= SAME_CLOCK { 0 } else { median }
-    })
+    let needed = ENOUGH.min(matches.len()).max(matches.len() / 3).max(1);
+    if best.1 < needed {
+        return None;
+    }
+    let gathered = &mut matches[best.0..best.0 + best.1];
+    let median = gathered[gathered.len() / 2].1;
+    gathered.sort_unstable();
+    if let Some(line) = common_slope(gathered) {
+        return Some(line);
+    }
+    // One host has one clock: what is left is the transit of the direction that has more packets.
+    Some(Coarse::fixed(if median.saturating_abs() <= SAME_CLOCK { 0 } else { median }))
+}
+
+/// The line that the smallest and the largest differences follow alike: a clock that drifts moves both, a queue that fills
+/// in one direction only one of them.
+fn common_slope(matches: &[(i64, i64)]) -> Option<Coarse> {
+    /// Parts of the time that are compared.
+    const PARTS: usize = 12;
+    /// Quartz is within 200 millionths, and a clock that NTP slews within 500 more.
+    const STEEPEST: f64 = 700e-6;
+    let (first, last) = (matches.first()?.0, matches.last()?.0);
+    let width = (last - first) / PARTS as i64 + 1;
+    let mut parts = [(i64::MAX, i64::MIN, 0_u32); PARTS];
+    let base = matches[0].1;
+    for &(time, difference) in matches {
+        let part = &mut parts[((time - first) / width) as usize % PARTS];
+        *part = (part.0.min(difference - base), part.1.max(difference - base), part.2 + 1);
+    }
+    let envelope = |upper: bool| -> Vec<(f64, f64, f64)> {
+        let full = parts.iter().enumerate().filter(|(_, part)| part.2 >= 2);
+        full.map(|(index, part)| {
+            let middle = width * index as i64 + width / 2;
+            (middle as f64, if upper { part.1 } else { part.0 } as f64, 0.0)
+        })
+        .collect()
+    };
+    let (lower, upper) = (envelope(false), envelope(true));
+    if lower.len() < PARTS / 2 {
+        return None;
+    }
+    let (low, high) = (robust_line(&lower), robust_line(&upper));
+    let slope = f64::midpoint(low.0, high.0);
+    let noise = |points: &[(f64, f64, f64)], line: (f64, f64)| {
+        let sum: f64 = points.iter().map(|point| (point.1 - line.1 - line.0 * point.0).powi(2)).sum();
+        (sum / points.len() as f64).sqrt()
+    };
+    let bound = noise(&lower, low).max(noise(&upper, high));
+    let rise = slope.abs() * (last - first) as f64;
+    let agree = (low.0 - high.0).abs() <= 0.2 * slope.abs();
+    if !agree || slope.abs() > STEEPEST || rise < 6.0 * bound {
+        return None;
+    }
+    let middle = base + f64::midpoint(low.1, high.1) as i64;
+    Some(Coarse { offset: middle, drift: slope, reference: first })
 }
 
 #[cfg(test)]
@@ -276,12 +368,32 @@ mod tests {
 
     #[test]
     fn gathers_the_coarse_offset_among_chance_matches() {
-        let mut differences: Vec<i64> = (0..50).map(|n| 37 * SECOND + n * 1000).collect();
-        differences.extend((0..40).map(|n| n * 3 * SECOND));
-        let found = coarse_offset(&mut differences).unwrap();
-        assert!((found - 37 * SECOND).abs() < MILLISECOND);
-        assert_eq!(coarse_offset(&mut [0, 5 * SECOND, 9 * SECOND]), None);
+        let mut matches: Vec<(i64, i64)> = (0..50).map(|n| (n * SECOND, 37 * SECOND + n * 7919 % 50 * 1000)).collect();
+        matches.extend((0..40).map(|n| (n * SECOND, n * 3 * SECOND)));
+        let found = coarse_offset(&mut matches).unwrap();
+        assert!((found.offset - 37 * SECOND).abs() < MILLISECOND);
+        assert_eq!(coarse_offset(&mut [(0, 0), (1, 5 * SECOND), (2, 9 * SECOND)]), None);
         assert_eq!(coarse_offset(&mut []), None);
+    }
+
+    #[test]
+    fn takes_few_matches_that_nothing_contradicts() {
+        assert_eq!(coarse_offset(&mut [(7, 5 * SECOND)]), Some(Coarse::fixed(5 * SECOND)));
+        assert_eq!(coarse_offset(&mut [(7, 5 * SECOND), (8, 9 * SECOND)]), None);
+    }
+
+    #[test]
+    fn a_drift_moves_both_edges_and_a_queue_one() {
+        let at = |n: i64| n * 10 * MILLISECOND;
+        let both = |n: i64| if n % 2 == 0 { 9_000 } else { -9_000 };
+        let mut drifting: Vec<(i64, i64)> = (0..2000).map(|n| (at(n), SECOND + at(n) / 5000 + both(n))).collect();
+        let line = coarse_offset(&mut drifting).unwrap();
+        assert!((line.drift * 1e6 - 200.0).abs() < 1.0, "{line:?}");
+        assert!((line.at(at(1000)) - SECOND - at(1000) / 5000).abs() < 2_000, "{line:?}");
+        assert!((line.to_a(line.from_a(1, at(500))) - at(500)).abs() < 10);
+        let filling = |n: i64| if n % 2 == 0 { at(n) / 5000 } else { -9_000 };
+        let mut queue: Vec<(i64, i64)> = (0..2000).map(|n| (at(n), filling(n))).collect();
+        assert_eq!(coarse_offset(&mut queue).unwrap().drift, 0.0);
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! match: packets cross in order nearly always, so the next match stands right there, however many lost ones wait
 //! before it.
 
-use crate::align::clock::Overlap;
+use crate::align::clock::{Coarse, Overlap};
 use crate::facts::{
     Delays, Event, EventKind, Events, Fate, IcmpSeen, MAX_ICMP, MAX_RESETS, PairFacts, Reset, Run, Stamp, Tally, Track,
     TrackMore, pair_flags, size_class, size_step, state,
@@ -75,11 +75,32 @@ struct Node {
     flags: u8,
     tos: u8,
     checksum: Checksum,
+    /// Frame of the packet that this one repeats at the point where it leaves the host; 0 for none.
+    again: u32,
     /// Layer of a checksum that is wrong; 0 for none.
     wrong: u8,
     touched: bool,
     data: bool,
     live: bool,
+}
+
+impl Node {
+    /// An event about the packet.
+    fn event(&self, serial: u32, other_frame: u32, a: u64, b: u64) -> Event {
+        Event {
+            time: self.time,
+            pair: serial,
+            frame: self.frame,
+            other_frame,
+            size: self.ip_len,
+            point: (self.place & 1) as u8,
+            direction: (self.place >> 1 & 1) as u8,
+            protocol: protocol_of(self.kind),
+            flags: self.flags,
+            a,
+            b,
+        }
+    }
 }
 
 /// The state of one shard of the flow pairs.
@@ -95,8 +116,8 @@ pub struct Shard {
     free_node: Option<u32>,
     waiting: usize,
     next_sweep: Option<i64>,
-    /// B's clock minus A's, as far as it is known now.
-    offset: i64,
+    /// B's clock against A's, as far as it is known now.
+    coarse: Coarse,
     /// The time, on A's clock, up to which each capture has been read.
     read_to: [i64; 2],
     /// Rare events.
@@ -122,7 +143,7 @@ pub struct Window<'a> {
     /// What their `detail` points at.
     pub details: [&'a [Detail]; 2],
     /// B's clock minus A's, for the merge.
-    pub offset: i64,
+    pub coarse: Coarse,
     /// The time, on A's clock, up to which each capture has been read.
     pub read_to: [i64; 2],
     /// What of the other capture's time each capture covers.
@@ -190,7 +211,7 @@ impl Shard {
     /// Takes a window's rows, in the order of their times on A's clock.
     #[inline(never)]
     pub fn run(&mut self, window: &Window<'_>) {
-        self.offset = window.offset;
+        self.coarse = window.coarse;
         self.read_to = window.read_to;
         let horizon = window.read_to[0].min(window.read_to[1]);
         let [mut a, mut b] = window.rows;
@@ -203,7 +224,7 @@ impl Shard {
             }
             ahead -= 1;
             let take_a = match (a.first(), b.first()) {
-                (Some(first_a), Some(first_b)) => first_a.time <= first_b.time.saturating_sub(window.offset),
+                (Some(first_a), Some(first_b)) => first_a.time <= window.coarse.to_a(first_b.time),
                 (Some(_), None) => true,
                 (None, Some(_)) => false,
                 (None, None) => break,
@@ -215,7 +236,7 @@ impl Shard {
             } else {
                 let (row, rest) = b.split_first().unwrap_or((&EMPTY_ROW, &[]));
                 b = rest;
-                self.row(1, row, window, row.time.saturating_sub(window.offset));
+                self.row(1, row, window, window.coarse.to_a(row.time));
             }
         }
         if self.next_sweep.is_none_or(|sweep| horizon >= sweep) {
@@ -239,7 +260,7 @@ impl Shard {
     /// A time of a point (0 for A, 1 for B) on A's clock.
     #[inline]
     fn on_a(&self, point: u32, time: i64) -> i64 {
-        if point == 1 { time.saturating_sub(self.offset) } else { time }
+        self.coarse.on_a(point as usize, time)
     }
 
     /// Whether a copy under another IP identification may be taken: not where this flow is known to keep them, and not
@@ -649,6 +670,9 @@ impl Shard {
     #[inline]
     fn matched(&mut self, id: u32, row: &Row, seen: &Seen, exact: bool, sure: bool, wrong: u8) {
         let node = self.nodes[id as usize];
+        if seen.point == seen.direction && node.next != NONE {
+            self.mark_copies(id);
+        }
         let tracks = &mut self.tracks[seen.slot as usize][seen.direction];
         let facts = &mut self.facts[seen.slot as usize];
         let other_point = 1 - seen.point;
@@ -675,7 +699,7 @@ impl Shard {
         if exact && sure {
             let difference = time_b.saturating_sub(time_a);
             self.delays.add(seen.direction, time_a, difference);
-            let forward = difference.saturating_sub(self.offset);
+            let forward = difference.saturating_sub(self.coarse.at(time_a));
             self.tally.delays[seen.direction].add(if seen.direction == 0 { forward } else { forward.saturating_neg() });
             if behind != own_behind {
                 let event = event(facts.serial, row, seen, node.frame, 0, 0);
@@ -727,6 +751,25 @@ impl Shard {
         }
         if entry_class.repeats() {
             self.repeated(&node, row, seen, entry_class, exit_class);
+        }
+    }
+
+    /// A packet had left the host before it entered it, as far as the clocks tell: copies of it that wait right behind it
+    /// have left the host again.
+    fn mark_copies(&mut self, id: u32) {
+        /// Packets of the flow that may stand between the copies.
+        const STEPS: usize = 4;
+        let node = self.nodes[id as usize];
+        let mut at = node.next;
+        for _ in 0..STEPS {
+            if at == NONE || node.ip_id == 0 {
+                return;
+            }
+            let other = &mut self.nodes[at as usize];
+            if other.key == node.key && other.ip_id == node.ip_id && other.seq == node.seq && other.len == node.len {
+                other.again = node.frame;
+            }
+            at = other.next;
         }
     }
 
@@ -802,9 +845,8 @@ impl Shard {
     #[inline]
     fn wait(&mut self, row: &Row, seen: &Seen, key: u64, (seq, len): (u32, u32), touched: bool, wrong: u8) {
         let data = row.kind == Kind::Tcp && row.len > 0;
-        if seen.point != seen.direction && row.ip_id != 0 && !touched && self.comes_again(row, seen, key) {
-            return;
-        }
+        let leaving = seen.point != seen.direction && row.ip_id != 0 && !touched;
+        let again = if leaving { self.comes_again(row, seen, key) } else { 0 };
         let node = Node {
             key: if data && touched { u64::MAX } else { key },
             time: row.time,
@@ -826,6 +868,7 @@ impl Shard {
             flags: row.flags,
             tos: row.tos,
             checksum: row.l4_checksum,
+            again,
             wrong,
             touched,
             data,
@@ -847,20 +890,14 @@ impl Shard {
         self.waiting += 1;
     }
 
-    /// A packet leaves the host that nothing waited for: whether it left it before, with the same content and
-    /// identification.
+    /// A packet leaves the host that nothing waited for: the frame with which it left it before, with the same content and
+    /// identification; 0 for none. It waits all the same: it may have entered twice, with clocks that disagree.
     #[cold]
-    fn comes_again(&mut self, row: &Row, seen: &Seen, key: u64) -> bool {
+    fn comes_again(&self, row: &Row, seen: &Seen, key: u64) -> u32 {
         let hash = copy_hash(key, row.ip_id, seen.slot, seen.direction);
         let entry = self.recent.get(hash as usize % RECENT).copied().unwrap_or(0);
-        if entry & HASH != hash & HASH || entry as u32 == row.frame {
-            return false;
-        }
-        let facts = &mut self.facts[seen.slot as usize];
-        facts.more_mut(seen.direction, seen.point).duplicates += 1;
-        let event = event(facts.serial, row, seen, 0, entry & !HASH, 0);
-        self.events.push(EventKind::Duplicate, event);
-        true
+        let known = entry & HASH == hash & HASH && entry as u32 != row.frame;
+        if known { entry as u32 } else { 0 }
     }
 
     #[inline]
@@ -947,6 +984,15 @@ impl Shard {
         }
     }
 
+    /// A packet left the host twice and had entered it once.
+    fn left_twice(&mut self, node: &Node) {
+        let (slot, direction, point) =
+            ((node.place >> 2) as usize, (node.place >> 1 & 1) as usize, (node.place & 1) as usize);
+        let facts = &mut self.facts[slot];
+        facts.more_mut(direction, point).duplicates += 1;
+        self.events.push(EventKind::Duplicate, node.event(facts.serial, 0, u64::from(node.again), 0));
+    }
+
     /// No copy came: the node is unmatched.
     #[cold]
     #[inline(never)]
@@ -965,6 +1011,10 @@ impl Shard {
             return;
         }
         if node.touched && node.len == 0 {
+            return;
+        }
+        if node.again != 0 && !node.touched {
+            self.left_twice(&node);
             return;
         }
         settle_offender(facts, point, node.frame, Fate::Unmatched);
@@ -991,7 +1041,9 @@ impl Shard {
         let serial = facts.serial;
         let more = facts.more_mut(direction, point);
         more.unmatched += 1;
-        let made = node.kind == Kind::IcmpError || (node.kind == Kind::Tcp && node.flags & tcp_flags::RST != 0);
+        // Hosts on the way make ICMP errors, redirects and resets: their absence elsewhere is no loss.
+        let icmp = matches!(node.kind, Kind::IcmpError | Kind::IcmpOther);
+        let made = icmp || (node.kind == Kind::Tcp && node.flags & tcp_flags::RST != 0);
         more.made += u32::from(made);
         if missed_there {
             more.acked_unmatched += 1;
@@ -1000,39 +1052,13 @@ impl Shard {
         self.tally.unmatched[direction][point][node.kind as usize] += 1;
         self.tally.unmatched_sizes[direction][point][size_class(node.ip_len)] += 1;
         self.tally.unmatched_steps[direction][point][size_step(node.ip_len)] += 1;
-        self.events.push(
-            EventKind::Unmatched,
-            Event {
-                time: node.time,
-                pair: serial,
-                frame: node.frame,
-                other_frame: u32::from(missed_there),
-                size: node.ip_len,
-                point: point as u8,
-                direction: direction as u8,
-                protocol: protocol_of(node.kind),
-                flags: node.flags,
-                a: u64::from(node.order),
-                b: node.bytes_before,
-            },
-        );
+        let order = u64::from(node.order);
+        if !icmp {
+            let event = node.event(serial, u32::from(missed_there), order, node.bytes_before);
+            self.events.push(EventKind::Unmatched, event);
+        }
         if node.wrong != 0 && !node.touched {
-            self.events.push(
-                EventKind::WrongChecksum,
-                Event {
-                    time: node.time,
-                    pair: serial,
-                    frame: node.frame,
-                    other_frame: 0,
-                    size: node.ip_len,
-                    point: point as u8,
-                    direction: direction as u8,
-                    protocol: protocol_of(node.kind),
-                    flags: node.flags,
-                    a: u64::from(node.wrong),
-                    b: 3,
-                },
-            );
+            self.events.push(EventKind::WrongChecksum, node.event(serial, 0, u64::from(node.wrong), 3));
         }
     }
 }
@@ -1170,7 +1196,7 @@ fn extend_run(more: &mut TrackMore, node: &Node, matched_order: u32) {
             run.before = node.before;
             run.idle = node.idle;
         }
-        if node.frame > run.last.frame {
+        if stamp > run.last {
             run.last = stamp;
         }
         run.largest = run.largest.max(node.ip_len);

@@ -10,6 +10,7 @@
 //! one-sided pair, whose later packets go on offering themselves: the other capture may merely have started later.
 
 use super::matching::{Shard, WAIT};
+use crate::align::clock::Coarse;
 use crate::flow::SHARDS;
 use crate::flow::ingest::Ingest;
 use crate::flow::table::UNPAIRED;
@@ -142,7 +143,7 @@ pub struct Pairing {
     pub members: Vec<Members>,
     next_serial: u32,
     /// B's clock minus A's, as far as it is known now.
-    offset: i64,
+    coarse: Coarse,
     /// Votes for an address being inside (positive) or outside.
     inside: BTreeMap<u128, i32>,
     /// Flows that were paired.
@@ -151,14 +152,14 @@ pub struct Pairing {
 
 impl Pairing {
     /// Pairs what can be paired in this window and hands every row that is no longer waiting to its shard.
-    /// `offset` is B's clock minus A's; `horizon` the time up to which both captures are read, on A's clock.
-    pub fn run(&mut self, points: &mut [Ingest; 2], shards: &mut [Shard], offset: i64, horizon: i64) {
-        self.offset = offset;
+    /// `coarse` is B's clock against A's; `horizon` the time up to which both captures are read, on A's clock.
+    pub fn run(&mut self, points: &mut [Ingest; 2], shards: &mut [Shard], coarse: Coarse, horizon: i64) {
+        self.coarse = coarse;
         let loose = [std::mem::take(&mut points[0].batch.loose), std::mem::take(&mut points[1].batch.loose)];
         let (mut a, mut b) = (loose[0].as_slice(), loose[1].as_slice());
         loop {
             let take_a = match (a.first(), b.first()) {
-                (Some(first_a), Some(first_b)) => first_a.row.time <= first_b.row.time.saturating_sub(offset),
+                (Some(first_a), Some(first_b)) => first_a.row.time <= coarse.to_a(first_b.row.time),
                 (Some(_), None) => true,
                 (None, Some(_)) => false,
                 (None, None) => break,
@@ -175,7 +176,7 @@ impl Pairing {
             points[point].batch.loose = list;
         }
         for point in 0..2 {
-            let mapped = if point == 0 { horizon } else { horizon.saturating_add(offset) };
+            let mapped = coarse.from_a(point, horizon);
             self.release(point, mapped.saturating_sub(WAIT), points, shards);
         }
     }
@@ -218,7 +219,7 @@ impl Pairing {
             if from_high { (flow.key.high, flow.key.low) } else { (flow.key.low, flow.key.high) };
         let mut keys = [0_u64; 6];
         let count = offer_keys(row, source, destination, &mut keys);
-        let time = if point == 0 { row.time } else { row.time.saturating_sub(self.offset) };
+        let time = self.coarse.on_a(point, row.time);
         let other = &points[1 - point].table;
         let mut found = None;
         for &key in &keys[..count] {
@@ -330,7 +331,7 @@ impl Pairing {
         }
         if let Some((_, time)) = other {
             let (time_a, time_b) = if point == 0 { (row.time, time) } else { (time, row.time) };
-            let difference = time_b.saturating_sub(self.offset).saturating_sub(time_a);
+            let difference = self.coarse.to_a(time_b).saturating_sub(time_a);
             if difference.saturating_abs() > BRIDGE_NOISE {
                 return difference > 0;
             }
@@ -477,8 +478,8 @@ impl Pairing {
                 for row in rows.iter().filter(|row| row.kind == Kind::Udp && row.len >= DISTINCTIVE) {
                     if let Some((flow, new)) = wanted.get(&content(row)) {
                         let pair = (row.flow >> 1) * SHARDS as u32 + shard as u32;
-                        let time = if other == 0 { row.time } else { row.time.saturating_sub(self.offset) };
-                        let new_time = if point == 0 { new.time } else { new.time.saturating_sub(self.offset) };
+                        let time = self.coarse.on_a(other, row.time);
+                        let new_time = self.coarse.on_a(point, new.time);
                         if time.abs_diff(new_time) <= WAIT as u64 && self.members[pair as usize].both() {
                             hits.push((*flow, *new, pair, *row));
                         }
@@ -543,7 +544,7 @@ impl Pairing {
         let (slot, shard) = (pair / SHARDS as u32, pair as usize % SHARDS);
         let mut later = Vec::new();
         batch.rows[shard].retain(|held| {
-            let moves = held.flow >> 1 == slot && held.frame >= row.frame;
+            let moves = held.flow >> 1 == slot && (held.time, held.frame) >= (row.time, row.frame);
             if moves {
                 later.push(*held);
             }
@@ -606,6 +607,9 @@ pub(crate) fn content(row: &Row) -> u64 {
         }
         Kind::IcmpEcho => {
             mix(row.head ^ u64::from(row.len), u64::from(row.seq & 0xffff) << 16 | u64::from(row.window) | 1 << 40)
+        }
+        Kind::IcmpError => {
+            mix(row.head ^ (row.kind as u64) << 56, u64::from(row.len) << 16 | 1 << 50) ^ u64::from(row.seq)
         }
         // Not the sum of the payload: it is unknown where the snap length cut the packet, and that may be one point only.
         _ => mix(row.head ^ (row.kind as u64) << 56, u64::from(row.len) << 16 | 1 << 50),
