@@ -66,23 +66,13 @@ pub fn unfiltered(scene: &Scene, point: Point) -> bool {
 pub fn lost(scene: &Scene, pair: &PairView, direction: Direction) -> u64 {
     let entry = direction.entry();
     let Some(more) = pair.more(direction, entry) else { return 0 };
-    let resets = pair
-        .facts
-        .resets
-        .iter()
-        .filter(|reset| reset.direction == direction && reset.point == entry && reset.copy.is_none());
-    let errors = pair
-        .facts
-        .icmp
-        .iter()
-        .filter(|error| error.direction == direction && error.point == entry && error.fate != Fate::Crossed);
     let told = announced_mtu(pair, direction).map_or(0, |mtu| {
         let events = scene.pair_events(EventKind::Unmatched, entry, direction, pair.serial);
         events.iter().filter(|event| event.other_frame == 0 && event.size > mtu).count() as u64
     });
     u64::from(more.unmatched)
         .saturating_sub(u64::from(more.acked_unmatched))
-        .saturating_sub((resets.count() + errors.count()) as u64)
+        .saturating_sub(u64::from(more.made))
         .saturating_sub(told)
 }
 

@@ -6,7 +6,7 @@
 use super::SHARDS;
 use crate::capture::{CaptureSet, Next};
 use crate::facts::{Activity, LinkFacts};
-use crate::flow::table::{Entry, FlowTable, UNPAIRED, fingerprint};
+use crate::flow::table::{Entry, Flow, FlowTable, UNPAIRED, fingerprint};
 use crate::packet::row::{bits, tcp_flags};
 use crate::packet::{Decoder, Detail, FlowKey, Kind, Row};
 use crate::point::Direction;
@@ -163,6 +163,8 @@ pub struct Ingest {
     stash: VecDeque<(Row, FlowKey, Option<Detail>)>,
     /// A record was older than the one before it: from then on a few milliseconds are read ahead and sorted.
     disordered: bool,
+    /// By IP identification, the flow of the latest packet that the snap length cut; empty while none was.
+    by_id: Vec<u32>,
     /// Records read.
     pub packets: u64,
     /// Where the last window ended.
@@ -186,6 +188,7 @@ impl Ingest {
             link: LinkFacts::default(),
             stash: VecDeque::new(),
             disordered: false,
+            by_id: Vec::new(),
             packets: 0,
             stop: Stop::Time,
             reached: i64::MIN,
@@ -384,6 +387,11 @@ impl Ingest {
         std::hint::black_box(touched);
         self.packets += rows.len() as u64;
         for ((row, key), &print) in rows.iter().zip(keys).zip(&prints) {
+            let attributed = if row.kind == Kind::IcmpError { self.attribute(row, key) } else { None };
+            let (row, key, print) = match &attributed {
+                Some((row, key)) => (row, key, fingerprint(key)),
+                None => (row, key, print),
+            };
             self.presence.kinds[row.kind as usize] += 1;
             let span = self.presence.span.get_or_insert((row.time, row.time));
             span.0 = span.0.min(row.time);
@@ -407,6 +415,12 @@ impl Ingest {
             {
                 entry = self.incarnate(entry, print, key, row);
             }
+            if row.has(bits::CUT) && row.ip_id != 0 && row.kind != Kind::IcmpError {
+                if self.by_id.is_empty() {
+                    self.by_id = vec![u32::MAX; 1 << 16];
+                }
+                self.by_id[row.ip_id as usize] = entry.flow;
+            }
             if entry.pair == UNPAIRED {
                 let mark = self.batch.marks.len() as u32;
                 self.batch.marks.push(Mark::new(row, None));
@@ -429,6 +443,38 @@ impl Ingest {
         self.table.flows[entry.flow as usize].begun = !opens;
         self.table.flows[entry.flow as usize].mac = (row.l2 >> 16, row.has(bits::FROM_HIGH));
         entry
+    }
+
+    /// An ICMP error whose quote was cut before the ports: the flow that it must be about, by the identification of the quoted
+    /// packet, else because only one flow has these addresses.
+    #[cold]
+    fn attribute(&self, row: &Row, key: &FlowKey) -> Option<(Row, FlowKey)> {
+        /// Flows that are looked through for one error.
+        const MOST: usize = 4096;
+        let detail = self.batch.details.get(row.detail.checked_sub(1)? as usize)?;
+        let Detail::IcmpError(error) = detail else { return None };
+        let unknown = error.cut?;
+        // The error travels to the quoted packet's source.
+        let (source, destination) = if row.has(bits::FROM_HIGH) { (key.low, key.high) } else { (key.high, key.low) };
+        let hidden = (1_u128 << (u32::from(unknown) * 8)) - 1;
+        let fits = |flow: &Flow| -> Option<bool> {
+            let ends = [(flow.key.low, flow.key.high), (flow.key.high, flow.key.low)];
+            let side = ends.iter().position(|(from, to)| {
+                from.address == source.address && to.address & !hidden == destination.address & !hidden
+            })?;
+            let same = flow.live && !flow.replaced && flow.key.protocol == key.protocol && flow.key.low.port != 0;
+            (same && flow.key.family == key.family).then_some(side == 1)
+        };
+        let named = self.by_id.get(error.quoted_ip_id as usize).filter(|_| error.quoted_ip_id != 0);
+        let named = named.and_then(|flow| self.table.flows.get(*flow as usize));
+        let found = named.and_then(|flow| Some((flow, fits(flow)?))).or_else(|| {
+            let few = self.table.flows.len() <= MOST;
+            let mut all = self.table.flows.iter().filter(|_| few).filter_map(|flow| Some((flow, fits(flow)?)));
+            all.next().filter(|_| all.next().is_none())
+        });
+        let (flow, source_is_high) = found?;
+        let bits = if source_is_high { row.bits & !bits::FROM_HIGH } else { row.bits | bits::FROM_HIGH };
+        Some((Row { bits, ..*row }, flow.key))
     }
 
     /// Hands a row that concerns the link layer to its facts; most details do not.

@@ -62,6 +62,9 @@ pub struct IcmpError {
     pub quoted_seq: u32,
     /// TTL of the quoted packet.
     pub quoted_ttl: u8,
+    /// When the capture cut off the ports: how many bytes of the quoted destination's address it cut off as well. `quoted`
+    /// has zeros for all of that.
+    pub cut: Option<u8>,
 }
 
 /// An ARP message for IPv4 over Ethernet.

@@ -102,8 +102,9 @@ fn error(
         u64::from(quote.packet.protocol),
         u64::from(quote.packet.fragment.id),
         u64::from(quote.total),
-        quote.mark,
     ]);
+    // Not part of the digest: a capture with a short snap length lacks it.
+    row.seq = quote.mark as u32;
     details.push(Detail::IcmpError(IcmpError {
         reporter: packet.source,
         recipient: packet.destination,
@@ -115,6 +116,7 @@ fn error(
         quoted_len: quote.total,
         quoted_seq: quote.sequence,
         quoted_ttl: quote.ttl,
+        cut: quote.cut.then_some(quote.unknown),
     }));
     row.detail = details.len() as u32;
 }
@@ -129,6 +131,25 @@ struct Quote<'a> {
     sequence: u32,
     /// What tells this packet from others of its flow and survives NAT.
     mark: u64,
+    /// Bytes of the destination's address that the capture cut off.
+    unknown: u8,
+    /// Whether it cut off the ports.
+    cut: bool,
+}
+
+/// The fixed header of a quote, of which the capture may have cut off some bytes of the destination's address; says how many.
+fn header<const LENGTH: usize>(span: Span<'_>) -> Option<([u8; LENGTH], usize)> {
+    if let Some(header) = span.bytes.first_chunk() {
+        return Some((*header, 0));
+    }
+    let unknown = LENGTH - span.bytes.len();
+    let address = if LENGTH == 40 { 16 } else { 4 };
+    if !span.is_cut() || unknown >= address {
+        return None;
+    }
+    let mut header = [0; LENGTH];
+    header[..span.bytes.len()].copy_from_slice(span.bytes);
+    Some((header, unknown))
 }
 
 impl<'a> Quote<'a> {
@@ -146,7 +167,8 @@ impl<'a> Quote<'a> {
     }
 
     fn version_4(span: Span<'a>) -> Option<Self> {
-        let header: &[u8; 20] = span.bytes.first_chunk()?;
+        let (header, unknown) = header::<20>(span)?;
+        let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         let header_len = usize::from(header[0] & 0xf) * 4;
         if header[0] >> 4 != 4 || header_len < 20 {
             return None;
@@ -155,8 +177,8 @@ impl<'a> Quote<'a> {
         let ip_id = u16::from_be_bytes([header[4], header[5]]);
         Some(Self::new(
             Packet {
-                source: V4_MAPPED | u128::from(span.be32(12)?),
-                destination: V4_MAPPED | u128::from(span.be32(16)?),
+                source: V4_MAPPED | u128::from(number(12)),
+                destination: V4_MAPPED | u128::from(number(16)),
                 family: Family::V4,
                 protocol: header[9],
                 addresses: 0,
@@ -171,17 +193,19 @@ impl<'a> Quote<'a> {
             u32::from(u16::from_be_bytes([header[2], header[3]])),
             ip_id,
             header[8],
+            unknown,
         ))
     }
 
     fn version_6(span: Span<'a>) -> Option<Self> {
-        let header: &[u8; 40] = span.bytes.first_chunk()?;
+        let (header, unknown) = header::<40>(span)?;
         if header[0] >> 4 != 6 {
             return None;
         }
+        let address = |at: usize| header[at..at + 16].iter().fold(0_u128, |sum, byte| sum << 8 | u128::from(*byte));
         let mut packet = Packet {
-            source: u128::from(span.be64(8)?) << 64 | u128::from(span.be64(16)?),
-            destination: u128::from(span.be64(24)?) << 64 | u128::from(span.be64(32)?),
+            source: address(8),
+            destination: address(24),
             family: Family::V6,
             protocol: header[6],
             addresses: 0,
@@ -191,11 +215,12 @@ impl<'a> Quote<'a> {
         };
         // What cannot be stepped over leaves the quote without ports.
         ipv6::skip_extensions(&mut packet);
-        Some(Self::new(packet, u32::from(u16::from_be_bytes([header[4], header[5]])) + 40, 0, header[7]))
+        let total = u32::from(u16::from_be_bytes([header[4], header[5]])) + 40;
+        Some(Self::new(packet, total, 0, header[7], unknown))
     }
 
-    fn new(packet: Packet<'a>, total: u32, ip_id: u16, ttl: u8) -> Self {
-        Self { packet, total, ip_id, ttl, ports: (0, 0), sequence: 0, mark: 0 }
+    fn new(packet: Packet<'a>, total: u32, ip_id: u16, ttl: u8, unknown: usize) -> Self {
+        Self { packet, total, ip_id, ttl, ports: (0, 0), sequence: 0, mark: 0, unknown: unknown as u8, cut: unknown > 0 }
     }
 
     fn read_transport(&mut self) {
@@ -204,6 +229,8 @@ impl<'a> Quote<'a> {
             protocol::TCP | protocol::UDP => {
                 if let (Some(source), Some(destination)) = (span.be16(0), span.be16(2)) {
                     self.ports = (source, destination);
+                } else {
+                    self.cut |= span.is_cut();
                 }
                 if self.packet.protocol == protocol::TCP {
                     self.sequence = span.be32(4).unwrap_or(0);

@@ -110,7 +110,7 @@ pub struct Row {
     pub time: i64,
     /// Digest of the first (at most 16) bytes of the transport payload; 0 without payload, or when fewer of them were captured.
     /// ICMP errors: digest of type, code and what the quote says that NAT does not change
-    /// (inner protocol, inner IP id and length, inner sequence number or UDP length, next-hop MTU). Link frames: of their payload.
+    /// (inner protocol, inner IP id and length, next-hop MTU). Link frames: of their payload.
     pub head: u64,
     /// Source MAC in the upper 48 bits, outermost VLAN id in the lower 16.
     pub l2: u64,
@@ -119,7 +119,8 @@ pub struct Row {
     /// Slot of the flow at this point; set by the flow table.
     pub flow: u32,
     /// TCP: sequence number. UDP: bytes 1 to 4 of the payload (where QUIC keeps its destination connection id).
-    /// ICMP echo: identifier << 16 | sequence number. Fragment: offset in bytes.
+    /// ICMP echo: identifier << 16 | sequence number. ICMP errors: the quoted sequence number or UDP length, 0 where that was
+    /// cut off. Fragment: offset in bytes.
     pub seq: u32,
     /// TCP: acknowledgment number. ICMP errors: next-hop MTU. Fragment: identification.
     pub ack: u32,
