@@ -120,6 +120,8 @@ pub struct Shard {
     coarse: Coarse,
     /// The time, on A's clock, up to which each capture has been read.
     read_to: [i64; 2],
+    /// What of the other capture's time each capture covers, as far as it is known now.
+    overlap: Overlap,
     /// Rare events.
     pub events: Events,
     /// Counters.
@@ -213,6 +215,7 @@ impl Shard {
     pub fn run(&mut self, window: &Window<'_>) {
         self.coarse = window.coarse;
         self.read_to = window.read_to;
+        self.overlap = *window.overlap;
         let horizon = window.read_to[0].min(window.read_to[1]);
         let [mut a, mut b] = window.rows;
         let mut ahead = 0;
@@ -287,6 +290,9 @@ impl Shard {
         let detail = (row.detail != 0).then(|| window.details[point].get(row.detail as usize - 1)).flatten();
         let tracks = &mut self.tracks[slot as usize];
         let facts = &mut self.facts[slot as usize];
+        if point != direction && tracks[direction][point].packets == 0 {
+            facts.seen_before[direction] = tracks[direction][direction].next;
+        }
         let [first, second] = tracks;
         let (own, reverse) = if direction == 0 {
             (&mut first[point], &mut second[point])
@@ -776,11 +782,17 @@ impl Shard {
     /// A retransmission that was seen at both points: had its original crossed?
     #[cold]
     fn repeated(&mut self, node: &Node, row: &Row, seen: &Seen, entry_class: Class, exit_class: Class) {
+        let direction = seen.direction;
         let facts = &mut self.facts[seen.slot as usize];
+        // The original of what the entry point knew before the exit point's capture began may have crossed unseen.
+        let early = !seq::after(row.seq.wrapping_add(row.seq_len()), facts.seen_before[direction])
+            && !self.overlap.covers(1 - direction, self.coarse.on_a(direction, facts.first[direction][direction].time));
         let between = matches!(exit_class, Class::New | Class::Late);
+        if between && early {
+            return;
+        }
         let spurious = entry_class == Class::Spurious || exit_class == Class::Spurious;
         let bytes = row.len.min(node.len).max(1);
-        let direction = seen.direction;
         // The frame cited is the entry point's.
         let (point, frame, other_frame, time) = if seen.point == direction {
             (seen.point, row.frame, node.frame, row.time)

@@ -403,12 +403,12 @@ impl Pairing {
             let mut row = held.row;
             row.detail = 0;
             at = held.next;
-            let batch = &mut points[point].batch;
             if let Some(detail) = held.detail.take() {
-                batch.details.push(*detail);
-                row.detail = batch.details.len() as u32;
+                let details = &mut points[point].batch.details;
+                details.push(*detail);
+                row.detail = details.len() as u32;
             }
-            batch.deliver(row, pair, None);
+            points[point].replay(row, pair);
         }
     }
 

@@ -42,7 +42,11 @@ const LOSS_CAUSES: &[&str] = &[
     "bad-checksum",
     "pmtu-black-hole",
     "reflected-frame",
+    "dns-unanswered",
 ];
+
+/// Causes that explain a loss only where they say that the host lost something.
+const BETWEEN_ONLY: &[&str] = &["dns-unanswered"];
 
 /// Causes that concern a link as a whole, so that they explain symptoms of any flow.
 const LINK_FAULTS: &[&str] = &["reflected-frame"];
@@ -94,7 +98,11 @@ fn explain(claims: &mut [Claim]) {
     let mut causes: HashMap<(&'static str, u32), i64> = HashMap::new();
     // Faults of the link concern whatever crosses it.
     let mut links: HashMap<&'static str, i64> = HashMap::new();
-    for claim in claims.iter().filter(|claim| claim.severity != Severity::Info) {
+    let explains = |claim: &&Claim| {
+        let placed = claim.place == Where::Between || !BETWEEN_ONLY.contains(&claim.id);
+        claim.severity != Severity::Info && placed
+    };
+    for claim in claims.iter().filter(explains) {
         for &flow in &claim.flows {
             let first = causes.entry((claim.id, flow)).or_insert(claim.first.0);
             *first = (*first).min(claim.first.0);

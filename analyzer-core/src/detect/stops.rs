@@ -120,8 +120,12 @@ fn by_host(scene: &Scene, pair: &PairView) -> Option<Stop> {
             && opposite.matched > 0
             && pair.more(back, back.entry()).is_none_or(|more| more.run.count == 0)
             && scene.clock.to_a(back.entry(), opposite.last_time).0 > at.0 + AFTERMATH;
-        let enough = run.count >= 2 || end(scene).0 - at.0 >= AFTERMATH;
-        (enough && !goes_on).then(|| Stop {
+        let left = end(scene).0 - at.0;
+        let enough = run.count >= 2 || left >= AFTERMATH;
+        // A few packets at the very end, after the last that the other capture shows at all, are its missing last block.
+        let exit = point.other();
+        let runs = scene.presence[exit.index()].span.is_some_and(|span| scene.clock.to_a(exit, span.1) >= at);
+        (enough && (runs || left >= AFTERMATH / 2) && !goes_on).then(|| Stop {
             serial: pair.serial,
             end: End::Host,
             direction,

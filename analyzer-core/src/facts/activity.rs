@@ -142,6 +142,12 @@ impl Activity {
         own.opposite = 0;
     }
 
+    /// A packet whose direction was learned only now passed earlier.
+    pub fn began(&mut self, direction: Direction, time: i64) {
+        let first = &mut self.directions[direction.index()].first;
+        *first = Some(first.map_or(time, |known| known.min(time)));
+    }
+
     /// Silences of a direction, by start.
     pub fn gaps(&self, direction: Direction) -> Vec<Gap> {
         let own = &self.directions[direction.index()];

@@ -490,6 +490,8 @@ pub struct PairFacts {
     pub icmp: Vec<IcmpSeen>,
     /// ICMP errors in all.
     pub icmp_count: u32,
+    /// TCP, by direction: what the entry point had seen when the first segment passed the exit point (sequence number).
+    pub seen_before: [u32; 2],
     /// Retransmissions by direction: original lost between the points.
     pub lost_between: [u32; 2],
     /// Bytes of those.
@@ -527,6 +529,7 @@ impl PairFacts {
         for error in &mut self.icmp {
             error.direction = error.direction.reverse();
         }
+        self.seen_before.reverse();
         self.lost_between.reverse();
         self.lost_between_bytes.reverse();
         self.lost_beyond.reverse();

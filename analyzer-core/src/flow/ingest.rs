@@ -42,11 +42,14 @@ impl Mark {
     const UNKNOWN: u32 = 2;
 
     fn new(row: &Row, direction: Option<u32>) -> Self {
-        // A reset or an ICMP error may be the host's own: it says nothing of what crosses.
-        let own = row.kind == Kind::IcmpError || (row.kind == Kind::Tcp && row.is(tcp_flags::RST));
-        let direction = if own { Self::UNKNOWN } else { direction.unwrap_or(Self::UNKNOWN) };
+        let direction = if hosts_own(row) { Self::UNKNOWN } else { direction.unwrap_or(Self::UNKNOWN) };
         Self { time: row.time, frame: row.frame, what: row.ip_len.min(u32::MAX >> 2) << 2 | direction }
     }
+}
+
+/// Whether a packet may be the host's own, a reset or an ICMP error: it says nothing of what crosses.
+fn hosts_own(row: &Row) -> bool {
+    row.kind == Kind::IcmpError || (row.kind == Kind::Tcp && row.is(tcp_flags::RST))
 }
 
 /// The rows of one window.
@@ -517,6 +520,15 @@ impl Ingest {
                 entry
             }
         }
+    }
+
+    /// Hands a row that was held for its flow to its pair.
+    pub fn replay(&mut self, row: Row, pair: u32) {
+        if !hosts_own(&row) {
+            let direction = usize::from(row.has(bits::FROM_HIGH)) ^ (pair & 1) as usize;
+            self.activity.began(Direction::BOTH[direction], row.time);
+        }
+        self.batch.deliver(row, pair, None);
     }
 
     /// Accounts the window's packets over time, once the flows are paired.

@@ -220,7 +220,17 @@ impl<'a> Quote<'a> {
     }
 
     fn new(packet: Packet<'a>, total: u32, ip_id: u16, ttl: u8, unknown: usize) -> Self {
-        Self { packet, total, ip_id, ttl, ports: (0, 0), sequence: 0, mark: 0, unknown: unknown as u8, cut: unknown > 0 }
+        Self {
+            packet,
+            total,
+            ip_id,
+            ttl,
+            ports: (0, 0),
+            sequence: 0,
+            mark: 0,
+            unknown: unknown as u8,
+            cut: unknown > 0,
+        }
     }
 
     fn read_transport(&mut self) {

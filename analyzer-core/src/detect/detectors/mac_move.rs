@@ -57,7 +57,9 @@ fn observe(scene: &Scene) -> Vec<Claim> {
     let unicast = |pair: &&PairView| pair.family() != Family::Link && !pair.inner_ends().1.ip().is_multicast();
     let mut inside: BTreeMap<Talk, &PairView> = BTreeMap::new();
     for pair in scene.pairs.iter().filter(unicast).filter(|pair| pair.a.is_some() && pair.b.is_none()) {
-        let two_way = Direction::BOTH.iter().all(|way| pair.track(*way, Point::A).packets >= 2);
+        // What the capture of B did not cover may have crossed.
+        let unmatched = |way| pair.more(way, Point::A).map_or(0, |more| more.unmatched);
+        let two_way = Direction::BOTH.iter().all(|way| unmatched(*way) >= 2);
         if let (true, Some(talk)) = (two_way, talk(pair, Point::A)) {
             inside.entry(talk).or_insert(pair);
         }

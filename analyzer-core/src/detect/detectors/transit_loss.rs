@@ -88,7 +88,7 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
     let doubled = alibi::doubled(scene, entry);
     let mut claims = Vec::new();
     let (mut lost_in_all, mut offered_in_all) = (0, 0);
-    let crossing: HashSet<(u16, u128)> = scene.pairs.iter().filter(|pair| pair.both()).map(peer).collect();
+    let crossing = Crossing::new(scene, entry);
     for pair in &scene.pairs {
         let offered = u64::from(pair.track(direction, entry).packets);
         if !pair.both() && !unanswered_twin(scene, pair, direction, &crossing) {
@@ -174,13 +174,41 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
 
 /// A one-sided flow whose like crosses: other flows to the same outer address were found at both points, it got no
 /// answer, and no filter of the far capture explains its absence there.
-fn unanswered_twin(scene: &Scene, pair: &PairView, direction: Direction, crossing: &HashSet<(u16, u128)>) -> bool {
+fn unanswered_twin(scene: &Scene, pair: &PairView, direction: Direction, crossing: &Crossing) -> bool {
     let (entry, exit) = (direction.entry(), direction.exit());
     if pair.key(entry).is_none() || alibi::local(scene, pair) || pair.track(direction.reverse(), entry).packets > 0 {
         return false;
     }
-    let visible = alibi::filter_allows(scene, pair, exit) || alibi::unfiltered(scene, exit);
-    visible && crossing.contains(&peer(pair))
+    let open = alibi::unfiltered(scene, exit);
+    if (open || alibi::filter_allows(scene, pair, exit)) && crossing.peers.contains(&peer(pair)) {
+        return true;
+    }
+    // Nothing of the protocol is there: a filter, unless all that was ever answered is there and the same peer among it.
+    open && direction == Direction::Outbound
+        && crossing.all_answered
+        && crossing.answered.contains(&pair.inner_ends().1.address)
+}
+
+/// What crosses the host, for the flows of which nothing does.
+struct Crossing {
+    /// Protocols and outer addresses of flows found at both points.
+    peers: HashSet<(u16, u128)>,
+    /// Outer addresses among them that answered.
+    answered: HashSet<u128>,
+    /// Whether every flow that was answered at the entry point was found at both.
+    all_answered: bool,
+}
+
+impl Crossing {
+    fn new(scene: &Scene, entry: Point) -> Self {
+        let answered = |pair: &&PairView| pair.tracks[Direction::Inbound.index()][entry.index()].packets > 0;
+        let both = || scene.pairs.iter().filter(|pair| pair.both());
+        Self {
+            peers: both().map(peer).collect(),
+            answered: both().filter(answered).map(|pair| pair.inner_ends().1.address).collect(),
+            all_answered: scene.pairs.iter().filter(answered).all(|pair| pair.both() || alibi::local(scene, pair)),
+        }
+    }
 }
 
 /// Protocol and outer address of a flow.
