@@ -454,7 +454,10 @@ fn the_digest_of_an_error_survives_address_translation() {
     outside[20..22].copy_from_slice(&[0xab, 0xcd]);
     outside[36..38].copy_from_slice(&[0x11, 0x22]);
     outside[8] -= 1;
-    let head = |to, mtu, quote: &[u8]| decode(ETHERNET, &needs_fragmentation(to, mtu, quote)).0.head;
+    let head = |to, mtu, quote: &[u8]| {
+        let row = decode(ETHERNET, &needs_fragmentation(to, mtu, quote)).0;
+        (row.head, row.seq)
+    };
     let there = head([192, 168, 122, 10], 1400, &inside);
     assert_eq!(there, head([5, 6, 7, 8], 1400, &outside));
     assert_ne!(there, head([5, 6, 7, 8], 1300, &outside));
