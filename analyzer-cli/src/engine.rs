@@ -1,4 +1,4 @@
-//! The only file that calls the analysis. Everything else of this crate works on a finished [`Report`].
+//! The only file that calls the analysis. Everything else of this crate works on a finished report.
 
 use analyzer_core::evidence::Traced;
 use analyzer_core::{Analysis, Error, Options, Progress};
