@@ -9,7 +9,7 @@ use crate::capture::{self, CaptureSet, CaptureSummary, Only};
 use crate::detect::{self, Boundary, PairView, Scene, Selection, Witness};
 use crate::error::Error;
 use crate::evidence::{self, FlowStats, Trace, Traced};
-use crate::facts::{EventIndex, PairFacts, Tally};
+use crate::facts::{EventIndex, PairFacts, Tally, state};
 use crate::flow::SHARDS;
 use crate::flow::ingest::{Ingest, Stop};
 use crate::options::Options;
@@ -43,6 +43,9 @@ const CLOSED_TIME: i64 = 30 * SECOND;
 /// How long a flow may be silent before it is closed, unless the host remembers datagrams for longer: Linux forgets them
 /// after 120 s, before 5.0 after 180 s.
 const IDLE_TIME: i64 = 600 * SECOND;
+/// How long a connection may be silent that both points saw opened and answered, and nobody closed. Linux forgets those
+/// after five days; a day holds the NAT timers in use (RFC 5382 asks for 124 minutes) and bounds what is kept.
+const IDLE_CONNECTION_TIME: i64 = 24 * 3600 * SECOND;
 /// Summaries of finished flows that are kept; the rest is in the counters alone.
 const MAX_FINISHED: usize = 50_000;
 
@@ -587,7 +590,15 @@ impl<'a> Engine<'a> {
                 .map(|(point, track)| self.on_a(point, track.last_time))
                 .max();
             // A connection without end may be silent for hours; datagrams' NAT entries may not.
-            let patience = if members.both() { self.idle_time } else { self.idle_time / 5 };
+            let open = |point: usize| {
+                let state = |direction: usize| tracks[direction][point].state;
+                (state(0) & state(1)) & state::ACK != 0 && (state(0) | state(1)) & (state::FIN | state::RST) == 0
+            };
+            let patience = match members.both() {
+                true if open(0) && open(1) => IDLE_CONNECTION_TIME,
+                true => self.idle_time,
+                false => self.idle_time / 5,
+            };
             if last.is_some_and(|last| horizon.saturating_sub(last) > patience) {
                 self.close(pair);
             }

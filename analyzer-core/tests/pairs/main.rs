@@ -8,6 +8,7 @@ mod judge;
 mod numbers;
 mod same_point;
 mod sane;
+mod silence;
 mod swapped;
 mod threads;
 mod truth;
