@@ -1059,10 +1059,11 @@ impl Shard {
         more.made += u32::from(made);
         if missed_there {
             more.acked_unmatched += 1;
+        } else if !made {
+            more.lost_sizes[size_class(node.ip_len)] += 1;
         }
         extend_run(more, &node, matched_order);
         self.tally.unmatched[direction][point][node.kind as usize] += 1;
-        self.tally.unmatched_sizes[direction][point][size_class(node.ip_len)] += 1;
         self.tally.unmatched_steps[direction][point][size_step(node.ip_len)] += 1;
         let order = u64::from(node.order);
         if !icmp {

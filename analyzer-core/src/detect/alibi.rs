@@ -1,7 +1,7 @@
 //! Alibis: reasons why a packet may be missing at a point although nothing was lost.
 
 use super::scene::{PairView, Scene};
-use crate::facts::{Event, EventKind, Fate};
+use crate::facts::{Event, EventKind, Fate, size_class};
 use crate::packet::row::tcp_flags;
 use crate::packet::{Family, Kind};
 use crate::point::{Direction, Point};
@@ -64,16 +64,21 @@ pub fn unfiltered(scene: &Scene, point: Point) -> bool {
 /// far capture missed them), without the resets and ICMP errors that hosts make themselves, and without those above an
 /// MTU that the sender was told of (path MTU discovery at work).
 pub fn lost(scene: &Scene, pair: &PairView, direction: Direction) -> u64 {
+    lost_sizes(scene, pair, direction).iter().sum()
+}
+
+/// What [`lost`] counts, by size (see [`size_class`]).
+pub fn lost_sizes(scene: &Scene, pair: &PairView, direction: Direction) -> [u64; 5] {
     let entry = direction.entry();
-    let Some(more) = pair.more(direction, entry) else { return 0 };
-    let told = announced_mtu(pair, direction).map_or(0, |mtu| {
+    let mut sizes = pair.more(direction, entry).map_or([0; 5], |more| more.lost_sizes.map(u64::from));
+    if let Some(mtu) = announced_mtu(pair, direction) {
         let events = scene.pair_events(EventKind::Unmatched, entry, direction, pair.serial);
-        events.iter().filter(|event| event.other_frame == 0 && event.size > mtu).count() as u64
-    });
-    u64::from(more.unmatched)
-        .saturating_sub(u64::from(more.acked_unmatched))
-        .saturating_sub(u64::from(more.made))
-        .saturating_sub(told)
+        for event in events.iter().filter(|event| event.other_frame == 0 && event.size > mtu) {
+            let size = &mut sizes[size_class(event.size)];
+            *size = size.saturating_sub(1);
+        }
+    }
+    sizes
 }
 
 /// Whether an unmatched packet is one that [`lost`] counts.

@@ -179,6 +179,9 @@ pub struct TrackMore {
     pub made: u32,
     /// Of these, the ones that the receiver acknowledged: the other capture missed them.
     pub acked_unmatched: u32,
+    /// The unmatched that neither hosts on the way made nor the receiver acknowledged, by size (see
+    /// [`size_class`](super::tally::size_class)).
+    pub lost_sizes: [u32; 5],
     /// The current run of packets seen at this point only (it is over when a later packet matched).
     pub run: Run,
     /// The longest run before it.

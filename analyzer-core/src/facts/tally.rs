@@ -45,8 +45,6 @@ pub struct Tally {
     pub first_partial: [[Option<Stamp>; 2]; 2],
     /// Packets by direction, point and size class.
     pub sizes: [[[u64; 5]; 2]; 2],
-    /// Packets found at this point only, by direction, point and size class.
-    pub unmatched_sizes: [[[u64; 5]; 2]; 2],
     /// Packets by direction, point and 64-byte step of size: finer, for the size at which loss begins.
     pub steps: [[[u64; STEPS_OF_SIZE]; 2]; 2],
     /// As `steps`, of packets found at this point only.
@@ -67,7 +65,6 @@ impl Tally {
                 add(&mut self.packets[direction][point], &other.packets[direction][point]);
                 add(&mut self.checksums[direction][point], &other.checksums[direction][point]);
                 add(&mut self.sizes[direction][point], &other.sizes[direction][point]);
-                add(&mut self.unmatched_sizes[direction][point], &other.unmatched_sizes[direction][point]);
                 add(&mut self.steps[direction][point], &other.steps[direction][point]);
                 add(&mut self.unmatched_steps[direction][point], &other.unmatched_steps[direction][point]);
                 add(&mut self.unmatched[direction][point], &other.unmatched[direction][point]);

@@ -123,6 +123,12 @@ fn lost_packets_are_in_the_first_capture_and_not_in_the_second() {
             let details = &finding["details"];
             assert_eq!(number(&details["lost"]), lost.len() as u64, "{}: lost", case.name);
             assert_eq!(number(&details["offered"]), offered.len() as u64, "{}: offered", case.name);
+            let sum = |table: &str, column: &str| -> u64 {
+                details[table].as_array().expect("a table").iter().map(|row| number(&row[column])).sum()
+            };
+            assert_eq!(sum("by_size", "lost"), lost.len() as u64, "{}: lost by size", case.name);
+            assert_eq!(sum("by_protocol", "lost"), lost.len() as u64, "{}: lost by protocol", case.name);
+            assert_eq!(sum("by_protocol", "offered"), offered.len() as u64, "{}: offered by protocol", case.name);
             let ratio = number(&details["lost"]) as f64 / number(&details["offered"]) as f64;
             assert!((ratio - details["ratio"].as_f64().expect("a ratio")).abs() < 1e-3, "{}: ratio", case.name);
             let entry = if finding["direction"] == "outbound" { "a" } else { "b" };

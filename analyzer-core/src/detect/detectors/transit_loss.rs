@@ -9,6 +9,9 @@
 //! - the receiver did not acknowledge them (else the other capture missed them), and the other capture's own losses do
 //!   not account for them.
 //!
+//! `by_size` counts the lost packets by size beside what all flows offered in that direction; `by_protocol` counts
+//! both for the flows concerned.
+//!
 //! The shape says how they were lost:
 //! - `total`: nothing of the flow's direction crosses any more;
 //! - `rate-limited`: what was accepted until each loss grows as a straight line, to a packet: a token bucket;
@@ -34,12 +37,11 @@ use crate::detect::claim::{fix, merge};
 use crate::detect::text::{count, counted, duration, percent};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold, alibi};
 use crate::facts::{Event, EventKind, SIZE_CLASSES, STEPS_OF_SIZE};
-use crate::packet::Kind;
 use crate::point::{Direction, Point};
 use crate::report::{Directions, Finding, Fix, Severity, Where};
 use crate::time::{MILLISECOND, SECOND};
 use serde_json::{Value, json};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 /// What this detector says of itself.
 pub(super) const SPEC: Spec = Spec {
@@ -260,8 +262,10 @@ fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     finding.details.insert("lost".into(), lost.into());
     finding.details.insert("offered".into(), offered.into());
     finding.details.insert("ratio".into(), json!((lost as f64 / offered.max(1) as f64 * 1e6).round() / 1e6));
-    finding.details.insert("by_size".into(), by_size(scene, direction));
-    finding.details.insert("by_protocol".into(), by_protocol(scene, direction));
+    let pairs: Vec<&PairView> =
+        claims.iter().flat_map(|claim| &claim.flows).filter_map(|serial| scene.pair(*serial)).collect();
+    finding.details.insert("by_size".into(), by_size(scene, direction, &pairs));
+    finding.details.insert("by_protocol".into(), by_protocol(scene, direction, &pairs));
     let shape = shape(scene, direction, claims, lost);
     if let Some(shape) = &shape {
         finding.details.insert("shape".into(), shape.name.into());
@@ -326,38 +330,26 @@ fn fixes(shape: Option<&Shape>) -> Vec<Fix> {
     special.into_iter().chain([counters]).collect()
 }
 
-/// Offered and lost packets by size of the IP packet.
-fn by_size(scene: &Scene, direction: Direction) -> Value {
-    let (entry, index) = (direction.entry().index(), direction.index());
-    let rows: Vec<Value> = (0..5)
-        .filter(|&class| scene.tally.sizes[index][entry][class] > 0)
-        .map(|class| {
-            json!({
-                "up_to": SIZE_CLASSES.get(class),
-                "offered": scene.tally.sizes[index][entry][class],
-                "lost": scene.tally.unmatched_sizes[index][entry][class],
-            })
-        })
-        .collect();
-    rows.into()
+/// Lost packets by size of the IP packet, and what all flows of the direction offered of that size.
+fn by_size(scene: &Scene, direction: Direction, pairs: &[&PairView]) -> Value {
+    let offered = &scene.tally.sizes[direction.index()][direction.entry().index()];
+    let lost: Vec<_> = pairs.iter().map(|pair| alibi::lost_sizes(scene, pair, direction)).collect();
+    let row = |class: usize| {
+        let lost = lost.iter().map(|sizes| sizes[class]).sum::<u64>();
+        json!({ "up_to": SIZE_CLASSES.get(class), "offered": offered[class], "lost": lost })
+    };
+    (0..offered.len()).filter(|&class| offered[class] > 0).map(row).collect()
 }
 
-/// Offered and lost packets by protocol.
-fn by_protocol(scene: &Scene, direction: Direction) -> Value {
-    let (entry, index) = (direction.entry().index(), direction.index());
-    let kinds = [("tcp", Kind::Tcp), ("udp", Kind::Udp), ("icmp", Kind::IcmpEcho), ("other", Kind::Ip)];
-    let rows: Vec<Value> = kinds
-        .iter()
-        .filter(|(_, kind)| scene.tally.packets[index][entry][*kind as usize] > 0)
-        .map(|(protocol, kind)| {
-            json!({
-                "protocol": protocol,
-                "offered": scene.tally.packets[index][entry][*kind as usize],
-                "lost": scene.tally.unmatched[index][entry][*kind as usize],
-            })
-        })
-        .collect();
-    rows.into()
+/// Offered and lost packets of the flows by protocol.
+fn by_protocol(scene: &Scene, direction: Direction, pairs: &[&PairView]) -> Value {
+    let mut rows = BTreeMap::<&str, (u64, u64)>::new();
+    for pair in pairs {
+        let (offered, lost) = rows.entry(pair.protocol_name()).or_default();
+        *offered += u64::from(pair.track(direction, direction.entry()).packets);
+        *lost += alibi::lost(scene, pair, direction);
+    }
+    rows.iter().map(|(name, (offered, lost))| json!({ "protocol": name, "offered": offered, "lost": lost })).collect()
 }
 
 /// How packets were lost.
