@@ -81,18 +81,6 @@ fn overlap(scene: &Scene, limits: &mut Vec<Coverage>) {
     for point in Point::BOTH {
         let (from, to) = (scene.overlap.from[point.index()], scene.overlap.to[point.index()]);
         let other = if point == Point::A { (first, last) } else { a };
-        // Where both end because they were asked to, they differ by what the clocks are uncertain.
-        let notable = |gap: &i64| *gap > if scene.selection.time.is_some() { GUARD } else { 0 };
-        let late = (from != i64::MIN).then(|| from.saturating_sub(other.0)).filter(notable);
-        let early = (to != i64::MAX).then(|| other.1.saturating_sub(to)).filter(notable);
-        let words = match (late, early) {
-            (Some(late), Some(early)) => {
-                format!("starts {} later and ends {} earlier", duration(late), duration(early))
-            }
-            (Some(late), None) => format!("starts {} later", duration(late)),
-            (None, Some(early)) => format!("ends {} earlier", duration(early)),
-            (None, None) => continue,
-        };
         let edge: u64 = scene
             .pairs
             .iter()
@@ -100,18 +88,30 @@ fn overlap(scene: &Scene, limits: &mut Vec<Coverage>) {
             .filter_map(|more| more[point.other().index()].as_deref())
             .map(|more| u64::from(more.edge))
             .sum();
-        limits.push(limit(
-            "partial-overlap",
-            Some(point),
+        // What is closer to an end than the guard is not judged either, and then there is no more to it than that.
+        let notable = |gap: &i64| *gap > GUARD;
+        let late = (from != i64::MIN).then(|| from.saturating_sub(other.0)).filter(notable);
+        let early = (to != i64::MAX).then(|| other.1.saturating_sub(to)).filter(notable);
+        let (one, two) = (name(point), name(point.other()));
+        let words = match (late, early) {
+            (Some(late), Some(early)) => {
+                format!("The capture of {one} starts {} later and ends {} earlier", duration(late), duration(early))
+            }
+            (Some(late), None) => format!("The capture of {one} starts {} later", duration(late)),
+            (None, Some(early)) => format!("The capture of {one} ends {} earlier", duration(early)),
+            (None, None) if edge == 0 => continue,
+            (None, None) => String::new(),
+        };
+        let packets = counted(edge, "packet");
+        let summary = if words.is_empty() {
             format!(
-                "The capture of {} {words} than that of {}: {} of {} outside the common time are not judged.",
-                name(point),
-                name(point.other()),
-                counted(edge, "packet"),
-                name(point.other()),
-            ),
-            &[("not_judged_packets", json!(edge))],
-        ));
+                "{packets} of {two} within {} of an end of the capture of {one}, and without a copy there: not judged.",
+                duration(GUARD)
+            )
+        } else {
+            format!("{words} than that of {two}: {packets} of {two} outside the common time are not judged.")
+        };
+        limits.push(limit("partial-overlap", Some(point), summary, &[("not_judged_packets", json!(edge))]));
     }
 }
 
