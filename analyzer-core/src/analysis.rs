@@ -4,8 +4,10 @@
 use crate::align::clock::{ClockMap, Coarse, GUARD, Overlap, coarse_offset};
 use crate::align::matching::{Shard, Window};
 use crate::align::pairing::{Pairing, content};
+use crate::align::steps;
+use crate::align::survey::{Survey, distinctive};
 use crate::align::topology::{self, PairedFlow};
-use crate::capture::{self, CaptureSet, CaptureSummary, Only};
+use crate::capture::{self, CaptureSet, CaptureSummary, Only, Steps};
 use crate::detect::{self, Boundary, PairView, Scene, Selection, Witness};
 use crate::error::Error;
 use crate::evidence::{self, FlowStats, Trace, Traced};
@@ -13,8 +15,8 @@ use crate::facts::{EventIndex, PairFacts, Tally, state};
 use crate::flow::SHARDS;
 use crate::flow::ingest::{Ingest, Stop};
 use crate::options::Options;
-use crate::packet::{FlowKey, Kind};
-use crate::point::Direction;
+use crate::packet::FlowKey;
+use crate::point::{Direction, Point};
 use crate::report::{Input, Inputs, Report, SCHEMA, Totals};
 use crate::time::{MILLISECOND, Moment, SECOND, Time};
 use crate::witness::Witnesses;
@@ -226,15 +228,21 @@ impl Analysis {
         };
         pool.install(|| {
             let mut done = run([a.open(interfaces[0].as_ref())?, b.open(interfaces[1].as_ref())?], None)?;
+            let mut steps = <[Steps; 2]>::default();
             if let Some((a, b)) = &again
-                && done.matched() == 0
+                && (done.matched() == 0 || done.doubts_the_clocks())
             {
-                let open = |paths: [&[PathBuf]; 2]| -> Result<_, Error> {
-                    let [a, b] = [0, 1].map(|point| CaptureSet::open(paths[point], interfaces[point].as_ref()));
+                let open = || -> Result<_, Error> {
+                    let [a, b] =
+                        [(0, a), (1, b)].map(|(point, paths)| CaptureSet::open(paths, interfaces[point].as_ref()));
                     Ok([a?, b?])
                 };
-                if let Some(offset) = search_offset(open([a, b])?) {
-                    done = run(open([a, b])?, Some(offset))?;
+                let survey = Survey::new(open()?);
+                steps = survey.steps();
+                let offset = if done.matched() == 0 { survey.offset(&steps) } else { None };
+                if offset.is_some() || steps.iter().any(|steps| !steps.is_empty()) {
+                    let [a, b] = open()?;
+                    done = run([a.undo(steps[0].clone()), b.undo(steps[1].clone())], offset)?;
                 }
                 for (point, paths) in [a, b].into_iter().enumerate() {
                     if let Some(only) = &interfaces[point]
@@ -245,7 +253,7 @@ impl Analysis {
                     }
                 }
             }
-            let mut traced = done.report(&options, witnesses)?;
+            let mut traced = done.report(&options, witnesses, steps)?;
             traced.report.inputs.a.interface = interfaces[0].as_ref().map(ToString::to_string);
             traced.report.inputs.b.interface = interfaces[1].as_ref().map(ToString::to_string);
             Ok(traced)
@@ -261,43 +269,6 @@ fn no_such_interface(paths: &[PathBuf], only: &Only) -> Error {
     let name = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
     let there = if names.is_empty() { "no packets of any".into() } else { names.join(", ") };
     Error::Usage(format!("{name}: no packets of an interface `{only}`; the capture has {there}"))
-}
-
-/// Looks for the offset between the clocks in the whole of both captures, when their heads share nothing: one packet in
-/// a few, chosen by its content so that both captures choose the same ones.
-fn search_offset(readers: [CaptureSet; 2]) -> Option<Coarse> {
-    /// Most packets remembered of each capture.
-    const MOST: usize = 1 << 20;
-    let mut seen: [HashMap<u64, i64>; 2] = Default::default();
-    for (map, reader) in seen.iter_mut().zip(readers) {
-        let mut point = Ingest::new(reader);
-        let mut mask = 0;
-        point.scan(&mut |row| {
-            if !distinctive(row) {
-                return;
-            }
-            let key = content(row);
-            if key & mask == 0 {
-                map.entry(key).or_insert(row.time);
-            }
-            if map.len() > MOST {
-                mask = mask << 1 | 1;
-                map.retain(|key, _| key & mask == 0);
-            }
-        });
-    }
-    let mut matches: Vec<(i64, i64)> =
-        seen[0].iter().filter_map(|(key, time)| Some((*time, seen[1].get(key)?.saturating_sub(*time)))).collect();
-    coarse_offset(&mut matches)
-}
-
-/// Whether a packet's content is likely to be its own.
-fn distinctive(row: &crate::packet::Row) -> bool {
-    match row.kind {
-        Kind::Tcp => row.seq != 0 && (row.len > 0 || row.ack != 0 || row.flags & 2 != 0),
-        Kind::Udp | Kind::IcmpEcho => row.len >= 16,
-        _ => false,
-    }
 }
 
 struct Engine<'a> {
@@ -345,6 +316,28 @@ impl<'a> Engine<'a> {
             progress,
             cancel,
         }
+    }
+
+    /// Whether the captures contradict each other in a way that a clock explains which was set meanwhile: one goes back
+    /// in time; or packets left the host that had not entered it; or packets are missing, and as if in their place there
+    /// are some beyond the end of the other capture.
+    fn doubts_the_clocks(&self) -> bool {
+        /// Fewest such packets, and their share of those matched: a capture that drops packets may lead here too, and then
+        /// nothing but time is lost.
+        const FEWEST: u64 = 2;
+        const SHARE: u64 = 200;
+        let back = self.points.iter().any(|point| point.set_back.is_some_and(|(_, by)| by >= steps::SMALLEST));
+        let many = FEWEST.max(self.matched() / SHARE);
+        let unmatched = |point: fn(Direction) -> Point| -> u64 {
+            let of = |tally: &Tally| Direction::BOTH.map(|direction| tally.unmatched(direction, point(direction)));
+            self.shards.iter().flat_map(|shard| of(&shard.tally)).sum()
+        };
+        let beyond = || -> u64 {
+            let finished = self.finished.iter().map(|view| &view.facts);
+            let all = self.shards.iter().flat_map(|shard| &shard.facts).chain(finished);
+            all.flat_map(|facts| facts.more.iter().flatten().flatten()).map(|more| u64::from(more.edge)).sum()
+        };
+        back || unmatched(Direction::exit) >= many || (unmatched(Direction::entry) >= many && beyond() >= many)
     }
 
     fn matched(&self) -> u64 {
@@ -664,7 +657,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn report(mut self, options: &Options, witnesses: Witnesses) -> Result<Traced, Error> {
+    fn report(mut self, options: &Options, witnesses: Witnesses, steps: [Steps; 2]) -> Result<Traced, Error> {
         let mut pairs = std::mem::take(&mut self.finished);
         let finished = pairs.len();
         let (mut flows, mut paired) = (self.finished_count, self.finished_paired);
@@ -721,6 +714,7 @@ impl<'a> Engine<'a> {
             }
         }
         let files = [0, 1].map(|point| self.points[point].reader.files().clone());
+        let set_back = [0, 1].map(|point| self.points[point].set_back);
         let [a, b] = self.points;
         let known: HashSet<FlowKey> = pairs.iter().flat_map(|view| [view.a, view.b]).flatten().collect();
         let (log, host) = witnesses.read(|one, other| known.contains(one) || known.contains(other))?;
@@ -733,6 +727,8 @@ impl<'a> Engine<'a> {
             presence: [a.presence, b.presence],
             link: [a.link, b.link],
             clock,
+            steps,
+            set_back,
             overlap: self.overlap,
             boundary: Boundary::new(&topology),
             topology,
@@ -751,7 +747,8 @@ impl<'a> Engine<'a> {
         for flow in &mut stats {
             flow.settle(&clock);
         }
-        let trace = Trace { clock, flows_left_out: flows.saturating_sub(stats.len() as u64), flows: stats };
+        let trace =
+            Trace { clock, steps: scene.steps, flows_left_out: flows.saturating_sub(stats.len() as u64), flows: stats };
         let report = Report {
             schema: SCHEMA,
             tool_version: env!("CARGO_PKG_VERSION"),

@@ -124,8 +124,6 @@ pub struct ClockMap {
     pub uncertainty: Option<f64>,
     /// Matched packets.
     pub samples: u64,
-    /// Time and size of a step of B's clock, if there was one.
-    pub step: Option<(i64, i64)>,
 }
 
 impl ClockMap {

@@ -3,4 +3,6 @@
 pub mod clock;
 pub mod matching;
 pub mod pairing;
+pub mod steps;
+pub mod survey;
 pub mod topology;

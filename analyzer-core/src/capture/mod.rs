@@ -22,11 +22,13 @@ mod pcapng;
 mod problem;
 mod set;
 mod sniff;
+mod steps;
 
 pub use expand::expand;
 pub use link_type::LinkType;
 pub use only::{Listed, Only, interfaces};
 pub use set::{CaptureSet, Files, Hole};
+pub use steps::{Step, Steps};
 
 use crate::Error;
 use crate::report::Problem;

@@ -5,7 +5,7 @@
 //! the analysis; [`Files::place`] tells file and number for the report. Files that overlap in time (one for each member
 //! of a bond, say) are merged by time stamp, as mergecap does.
 
-use super::{CaptureReader, CaptureSummary, Next, Only, Record, expand};
+use super::{CaptureReader, CaptureSummary, Next, Only, Record, Steps, expand};
 use crate::Error;
 use crate::report::Problem;
 use crate::time::SECOND;
@@ -111,6 +111,12 @@ pub struct CaptureSet {
     files: Files,
     /// Files that were left out.
     left_out: Vec<Problem>,
+    /// Whether records are given as they stand in a single file, which is all that most captures need.
+    plain: bool,
+    /// What the capture's clock was set by while it ran, to be undone.
+    steps: Steps,
+    /// The last frame read.
+    last_frame: u32,
 }
 
 /// A file that has not been opened yet.
@@ -198,7 +204,15 @@ impl CaptureSet {
     fn single(reader: CaptureReader, only: Option<&Only>, name: String) -> Result<Self, Error> {
         let current = select(reader, only)?;
         let files = Files { names: vec![name], ..Files::default() };
-        Ok(Self { current, set: None, files, left_out: Vec::new() })
+        Ok(Self {
+            current,
+            set: None,
+            files,
+            left_out: Vec::new(),
+            plain: true,
+            steps: Steps::default(),
+            last_frame: 0,
+        })
     }
 
     fn several(paths: &[PathBuf], only: Option<&Only>) -> Result<Self, Error> {
@@ -271,34 +285,50 @@ impl CaptureSet {
             noted_overlap: false,
         };
         let set = Some(Box::new(set));
-        Ok(Self { current: select(CaptureReader::open(&first.path)?, only)?, set, files, left_out })
+        let current = select(CaptureReader::open(&first.path)?, only)?;
+        Ok(Self { current, set, files, left_out, plain: false, steps: Steps::default(), last_frame: 0 })
+    }
+
+    /// Gives the times of records as if the clock had not been set while the capture ran; to be said before the first
+    /// record is read.
+    #[must_use]
+    pub fn undo(mut self, steps: Steps) -> Self {
+        self.plain = self.set.is_none() && steps.is_empty();
+        self.steps = steps;
+        self
     }
 
     /// The next record if its time is below `until`; [`Next::Later`] and [`Next::End`] are final only once
     /// [`turn`](Self::turn) has said so.
     #[inline]
     pub fn next(&mut self, until: i64) -> Next<'_> {
-        if self.set.is_none() {
+        if self.plain {
             return self.current.next(until);
         }
-        self.next_of_set(until)
+        self.next_of_any(until)
     }
 
-    fn next_of_set(&mut self, until: i64) -> Next<'_> {
-        let Some(set) = self.set.as_deref_mut() else { return Next::End };
-        if !set.merged.is_empty() {
-            return set.next_merged(&mut self.current, &mut self.files, &mut self.left_out, until);
-        }
-        let limit = set.waiting.front().map_or(i64::MAX, |next| next.first);
-        match self.current.next(until.min(limit)) {
+    fn next_of_any(&mut self, until: i64) -> Next<'_> {
+        let until = self.stamped(until);
+        let Self { current, set, files, left_out, steps, last_frame, .. } = self;
+        let next = match set.as_deref_mut() {
+            None => current.next(until),
+            Some(set) => set.next(current, files, left_out, until),
+        };
+        match next {
             Next::Record(record) => {
-                set.last_own = record.frame;
-                set.last_frame = (set.base + i64::from(record.frame)).clamp(1, i64::from(u32::MAX)) as u32;
-                set.last_time = record.time;
-                set.records += 1;
-                Next::Record(Record { frame: set.last_frame, ..record })
+                *last_frame = record.frame;
+                Next::Record(Record { time: steps.undo(record.frame, record.time), ..record })
             }
             other => other,
+        }
+    }
+
+    /// A moment as the clock showed it, at the frame that comes next.
+    fn stamped(&self, time: i64) -> i64 {
+        match time {
+            i64::MIN | i64::MAX => time,
+            _ => time.saturating_add(self.steps.offset(self.last_frame.saturating_add(1))),
         }
     }
 
@@ -306,6 +336,7 @@ impl CaptureSet {
     /// call of `next` may give a record.
     #[cold]
     pub fn turn(&mut self, until: i64) -> bool {
+        let until = self.stamped(until);
         let Some(set) = self.set.as_deref_mut() else { return false };
         if !set.merged.is_empty() {
             return false;
@@ -393,6 +424,30 @@ impl CaptureSet {
 }
 
 impl Members {
+    /// The next record of the files in turn.
+    fn next<'a>(
+        &'a mut self,
+        current: &'a mut CaptureReader,
+        files: &mut Files,
+        left_out: &mut Vec<Problem>,
+        until: i64,
+    ) -> Next<'a> {
+        if !self.merged.is_empty() {
+            return self.next_merged(current, files, left_out, until);
+        }
+        let limit = self.waiting.front().map_or(i64::MAX, |next| next.first);
+        match current.next(until.min(limit)) {
+            Next::Record(record) => {
+                self.last_own = record.frame;
+                self.last_frame = (self.base + i64::from(record.frame)).clamp(1, i64::from(u32::MAX)) as u32;
+                self.last_time = record.time;
+                self.records += 1;
+                Next::Record(Record { frame: self.last_frame, ..record })
+            }
+            other => other,
+        }
+    }
+
     /// Opens the next file that can be opened.
     fn open(&mut self, files: &mut Files, left_out: &mut Vec<Problem>) -> Option<(CaptureReader, Waiting)> {
         let mut missing = 0;

@@ -4,6 +4,7 @@ use super::alibi;
 use super::scene::Scene;
 use super::text::{count, counted, duration, percent};
 use crate::align::clock::GUARD;
+use crate::align::steps::SMALLEST;
 use crate::facts::EventKind;
 use crate::packet::{Family, Kind};
 use crate::point::{Direction, Point};
@@ -25,6 +26,7 @@ pub(super) fn judge(scene: &Scene) -> Vec<Coverage> {
         capture_loss(scene, point, &mut limits);
     }
     for point in Point::BOTH {
+        clock_steps(scene, point, &mut limits);
         filters(scene, point, &mut limits);
         snap_length(scene, point, &mut limits);
         truncated(scene, point, &mut limits);
@@ -112,6 +114,35 @@ fn overlap(scene: &Scene, limits: &mut Vec<Coverage>) {
             format!("{words} than that of {two}: {packets} of {two} outside the common time are not judged.")
         };
         limits.push(limit("partial-overlap", Some(point), summary, &[("not_judged_packets", json!(edge))]));
+    }
+}
+
+/// A clock that was set while the capture ran.
+fn clock_steps(scene: &Scene, point: Point, limits: &mut Vec<Coverage>) {
+    let named = |frame: u32| match scene.files[point.index()].place(frame) {
+        Some((file, own)) => format!("frame {} of {file}", count(own.into())),
+        None => format!("frame {}", count(frame.into())),
+    };
+    let whose = name(point);
+    for step in scene.steps[point.index()].list() {
+        let way = if step.by < 0 { "back" } else { "forward" };
+        let summary = format!(
+            "The clock of {whose} was set {way} by {} before {}: times are given as if it had not been.",
+            duration(step.by.saturating_abs()),
+            named(step.frame),
+        );
+        let details = [("frame", json!(step.frame)), ("step_seconds", json!(step.by as f64 / 1e9))];
+        limits.push(limit("clock-step", Some(point), summary, &details));
+    }
+    if let Some((frame, by)) = scene.set_back[point.index()].filter(|(_, by)| *by >= SMALLEST) {
+        let summary = format!(
+            "The times of {whose} go back by {} at {}: the clock was set, or the file was put together from several. Packets \
+             that stand more than three seconds from their copies are not found.",
+            duration(by),
+            named(frame),
+        );
+        let details = [("frame", json!(frame)), ("step_seconds", json!(by as f64 / -1e9))];
+        limits.push(limit("clock-step", Some(point), summary, &details));
     }
 }
 

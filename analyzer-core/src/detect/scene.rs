@@ -3,7 +3,7 @@
 use super::testimony::Witness;
 use crate::align::clock::{ClockMap, Overlap};
 use crate::align::topology::{PairedFlow, ends};
-use crate::capture::{CaptureSummary, Files};
+use crate::capture::{CaptureSummary, Files, Steps};
 use crate::facts::{
     Activity, Event, EventIndex, EventKind, LinkFacts, PairFacts, Tally, Track, TrackMore, pair_flags, state,
 };
@@ -31,6 +31,10 @@ pub struct Scene {
     pub link: [LinkFacts; 2],
     /// B's clock against A's.
     pub clock: ClockMap,
+    /// What each clock was set by while the captures ran, by point; undone in all times here.
+    pub steps: [Steps; 2],
+    /// The furthest that time stamps still go back at a point: first frame after, and by how much.
+    pub set_back: [Option<(u32, i64)>; 2],
     /// What each capture covers of the other's time.
     pub overlap: Overlap,
     /// What lies between the points.

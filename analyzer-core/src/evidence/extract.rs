@@ -182,7 +182,7 @@ fn anchors(findings: &[Finding], trace: &Trace, open: &Open<'_>, point: Point) -
         // Every record is decoded: a fragment's flow is known from the fragments before it.
         let key = flows.key(record);
         if let Some(findings) = wanted.remove(&record.frame) {
-            let time = on_a(trace, point, record.time);
+            let time = on_a(trace, point, record.frame, record.time);
             anchors.extend(findings.into_iter().map(|(finding, cited)| Anchor { finding, cited, time, key }));
         }
         !wanted.is_empty()
@@ -236,7 +236,7 @@ fn surroundings(
     let mut flows = Flows::default();
     each(open, point, |record| {
         let key = flows.key(record);
-        let time = on_a(trace, point, record.time);
+        let time = on_a(trace, point, record.frame, record.time);
         if let Some(watch) = watches.get_mut(&key) {
             watch.see(record.frame, time);
         }

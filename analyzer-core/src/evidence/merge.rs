@@ -39,7 +39,7 @@ impl Side {
         self.next = match self.reader.next(i64::MAX) {
             Next::Record(record) => {
                 self.held.hold(&record);
-                Some(on_a(trace, self.point, record.time))
+                Some(on_a(trace, self.point, record.frame, record.time))
             }
             _ => None,
         };

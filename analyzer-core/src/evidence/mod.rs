@@ -21,7 +21,7 @@ pub use merge::merge;
 
 use crate::Error;
 use crate::align::clock::ClockMap;
-use crate::capture::{CaptureReader, Interface, LinkType, Record};
+use crate::capture::{CaptureReader, Interface, LinkType, Record, Steps};
 use crate::packet::FlowKey;
 use crate::point::Point;
 use crate::report::Report;
@@ -43,8 +43,10 @@ pub struct Traced {
 /// What is needed to find the frames of a report in the captures again.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
-    /// B's clock against A's.
+    /// B's clock against A's, once the steps of both are undone.
     pub clock: ClockMap,
+    /// What each clock was set by while the captures ran, by point.
+    pub steps: [Steps; 2],
     /// Flow pairs, and flows of one point alone, in the order in which they began.
     pub flows: Vec<FlowStats>,
     /// Flows beyond those.
@@ -102,7 +104,7 @@ impl Held {
     }
 }
 
-/// A moment of a point's clock on A's.
-fn on_a(trace: &Trace, point: Point, time: i64) -> Time {
-    trace.clock.to_a(point, time)
+/// When a frame of a point was seen, on A's clock.
+fn on_a(trace: &Trace, point: Point, frame: u32, time: i64) -> Time {
+    trace.clock.to_a(point, trace.steps[point.index()].undo(frame, time))
 }

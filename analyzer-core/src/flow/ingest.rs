@@ -174,6 +174,8 @@ pub struct Ingest {
     pub stop: Stop,
     /// Time of the last row.
     pub reached: i64,
+    /// The furthest that time stamps went back: first frame after, and by how much.
+    pub set_back: Option<(u32, i64)>,
     /// Where the analysis ends, in the point's clock; nothing at or after it is read.
     end: i64,
 }
@@ -195,6 +197,7 @@ impl Ingest {
             packets: 0,
             stop: Stop::Time,
             reached: i64::MIN,
+            set_back: None,
             end: i64::MAX,
         }
     }
@@ -376,6 +379,20 @@ impl Ingest {
         }
     }
 
+    /// A row that is earlier than the one before: out of order, or the clock was set back.
+    #[cold]
+    fn went_back(&mut self, row: &Row) {
+        let by = self.reached.saturating_sub(row.time);
+        if by <= DISORDER {
+            self.disordered = true;
+            return;
+        }
+        self.reached = row.time;
+        if self.set_back.is_none_or(|(_, most)| by > most) {
+            self.set_back = Some((row.frame, by));
+        }
+    }
+
     /// Finds the flows of a few rows and files the rows.
     #[inline(never)]
     fn resolve(&mut self, rows: &[Row], keys: &[FlowKey]) {
@@ -405,8 +422,8 @@ impl Ingest {
             if row.bits & (bits::GROUP | bits::TRAILER) != 0 || row.detail != 0 {
                 self.link(row);
             }
-            if row.time < self.reached && self.reached.saturating_sub(row.time) <= DISORDER {
-                self.disordered = true;
+            if row.time < self.reached {
+                self.went_back(row);
             } else {
                 self.reached = row.time;
             }

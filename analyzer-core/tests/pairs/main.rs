@@ -9,6 +9,7 @@ mod numbers;
 mod same_point;
 mod sane;
 mod silence;
+mod steps;
 mod swapped;
 mod threads;
 mod truth;
