@@ -6,19 +6,27 @@
 use super::SHARDS;
 use crate::capture::{CaptureSet, Next};
 use crate::facts::{Activity, LinkFacts};
+use crate::flow::queue::{DISORDER, Queue};
 use crate::flow::table::{Entry, Flow, FlowTable, UNPAIRED, fingerprint};
 use crate::packet::row::{bits, tcp_flags};
 use crate::packet::{Decoder, Detail, FlowKey, Kind, Row};
 use crate::point::Direction;
-use crate::time::MILLISECOND;
-use std::collections::VecDeque;
 
 /// Rows whose table slots are touched before any is resolved, so that the cache misses overlap.
 const BATCH: usize = 64;
 
-/// How far records may stand from the order of their times: the queues of a network card and merged captures are within it
-/// (measured: some milliseconds).
-const DISORDER: i64 = 10 * MILLISECOND;
+/// Rows that are decoded before those that can be put in order are looked up; at least half as many as wait.
+const CHUNK: usize = 512;
+/// The slots of rows that stand in a row.
+const IN_FILE_ORDER: [u32; BATCH] = {
+    let mut slots = [0; BATCH];
+    let mut slot = 0;
+    while slot < BATCH {
+        slots[slot] = slot as u32;
+        slot += 1;
+    }
+    slots
+};
 
 /// A row whose flow is not paired, with its place among the marks.
 #[derive(Clone, Copy, Debug)]
@@ -162,10 +170,12 @@ pub struct Ingest {
     pub presence: Presence,
     /// What the link layer shows.
     pub link: LinkFacts,
-    /// Rows decoded ahead of their window, by [`Ingest::peek`] or to bring them in order; sorted by time.
-    stash: VecDeque<(Row, FlowKey, Option<Detail>)>,
-    /// A record was older than the one before it: from then on a few milliseconds are read ahead and sorted.
+    /// Rows decoded ahead of their window, by [`Ingest::peek`] or to bring them in order.
+    queue: Queue,
+    /// A record was older than the one before it: from then on rows are put in order before they are looked up.
     disordered: bool,
+    /// A row of this window came later than any before: those after it had been filed already.
+    too_late: bool,
     /// By IP identification, the flow of the latest packet that the snap length cut; empty while none was.
     by_id: Vec<u32>,
     /// Records read.
@@ -191,8 +201,9 @@ impl Ingest {
             activity: Activity::default(),
             presence: Presence::default(),
             link: LinkFacts::default(),
-            stash: VecDeque::new(),
+            queue: Queue::default(),
             disordered: false,
+            too_late: false,
             by_id: Vec::new(),
             packets: 0,
             stop: Stop::Time,
@@ -205,7 +216,7 @@ impl Ingest {
     /// Leaves out what is before `from` or not before `to`, in the point's clock.
     pub fn bound(&mut self, from: i64, to: i64) {
         self.end = to;
-        self.stash.retain(|(row, ..)| row.time >= from && row.time < to);
+        self.queue.retain(from, to);
         loop {
             match self.reader.next(from.min(to)) {
                 Next::Record(_) => {}
@@ -221,18 +232,13 @@ impl Ingest {
     /// Decodes about `bytes` of the capture ahead, for a look at what it holds.
     pub fn peek(&mut self, bytes: u64) -> impl Iterator<Item = (&Row, &FlowKey)> {
         let end = self.reader.decoded_bytes() + bytes;
-        let mut details = Vec::new();
         while self.reader.decoded_bytes() < end {
-            if let Next::Record(record) = self.reader.next(self.end) {
-                let (row, key) = self.decoder.decode(&record, &mut details);
-                self.keep(row, key, details.pop());
-                continue;
-            }
-            if !self.reader.turn(self.end) {
+            if !self.queue_next(self.end) && !self.reader.turn(self.end) {
                 break;
             }
         }
-        self.stash.iter().map(|(row, key, _)| (row, key))
+        self.disordered |= self.queue.slack() > 0;
+        self.queue.iter()
     }
 
     /// Decodes all that is left and shows each row; nothing is kept.
@@ -253,94 +259,112 @@ impl Ingest {
 
     /// First time stamp of the rows decoded ahead.
     pub fn first_time(&self) -> Option<i64> {
-        self.stash.front().map(|(row, ..)| row.time)
+        self.queue.first_time()
     }
 
     /// Reads one window: all records before `until`, at most about `bytes`.
     #[inline(never)]
     pub fn window(&mut self, until: i64, bytes: u64) {
-        self.batch.clear();
+        self.clear();
         if self.stop == Stop::End {
             return;
         }
         self.stop = Stop::Time;
         if self.disordered {
-            self.stop = self.read_ahead(until.saturating_add(DISORDER), bytes);
-            // After so many bytes, what is left in the file may belong before the last rows read.
-            let last = self.stash.back().map_or(until, |(last, ..)| last.time);
-            let bytes = self.stop == Stop::Bytes;
-            self.take_stash(if bytes { until.min(last.saturating_sub(DISORDER)) } else { until });
-            if self.stop == Stop::End && !self.stash.is_empty() {
-                self.stop = Stop::Time;
+            self.read_disordered(until, bytes);
+        } else {
+            self.take_queue(until, until);
+            if !self.queue.is_empty() {
+                return;
             }
-            return;
+            self.queue.shrink();
+            self.read(until, bytes);
         }
-        self.take_stash(until);
-        if !self.stash.is_empty() {
-            return;
-        }
-        self.read(until, bytes);
-        if self.disordered {
+        if std::mem::take(&mut self.too_late) {
             // Only what stands in this window already.
             self.batch.rows.iter_mut().for_each(|rows| rows.sort_by_key(|row| row.time));
             self.batch.loose.sort_by_key(|loose| loose.row.time);
         }
     }
 
-    /// Takes rows before `until` from the stash.
-    fn take_stash(&mut self, until: i64) {
-        let mut rows = [Row::default(); BATCH];
-        let mut keys = [FlowKey::default(); BATCH];
-        loop {
-            let mut filled = 0;
-            while filled < BATCH && self.stash.front().is_some_and(|(row, ..)| row.time < until) {
-                let Some((mut row, key, detail)) = self.stash.pop_front() else { break };
-                row.detail = 0;
-                if let Some(detail) = detail {
-                    self.batch.details.push(detail);
-                    row.detail = self.batch.details.len() as u32;
-                }
-                (rows[filled], keys[filled]) = (row, key);
-                filled += 1;
-            }
-            if filled == 0 {
-                return;
-            }
-            self.resolve(&rows[..filled], &keys[..filled]);
+    /// Forgets the last window, but for the details of rows that still wait.
+    fn clear(&mut self) {
+        let details = std::mem::take(&mut self.batch.details);
+        self.batch.clear();
+        if details.is_empty() || self.queue.is_empty() {
+            self.batch.details = details;
+            self.batch.details.clear();
+            return;
         }
+        let kept = &mut self.batch.details;
+        self.queue.for_each(|row| {
+            let detail = details.get((row.detail as usize).wrapping_sub(1));
+            kept.extend(detail.cloned());
+            row.detail = if detail.is_some() { kept.len() as u32 } else { 0 };
+        });
     }
 
-    /// Reads records before `until`, at most about `bytes`, into the stash; says what ended it.
-    #[cold]
-    fn read_ahead(&mut self, until: i64, bytes: u64) -> Stop {
-        let end = self.reader.decoded_bytes() + bytes;
-        let until = until.min(self.end);
-        let mut details = Vec::new();
-        while self.reader.decoded_bytes() < end {
-            let why = match self.reader.next(until) {
-                Next::Record(record) => {
-                    let (row, key) = self.decoder.decode(&record, &mut details);
-                    self.keep(row, key, details.pop());
+    /// Decodes the next record before `until` into the queue; whether there was one.
+    #[inline]
+    fn queue_next(&mut self, until: i64) -> bool {
+        let Next::Record(record) = self.reader.next(until) else { return false };
+        let (slot, row, key) = self.queue.room();
+        self.decoder.decode_into(&record, &mut self.batch.details, row, key);
+        self.queue.push(slot);
+        true
+    }
+
+    /// Files the rows of the queue that come before `until`; of those since the clock was set back last only those before
+    /// `border`.
+    fn take_queue(&mut self, until: i64, border: i64) {
+        let mut queue = std::mem::take(&mut self.queue);
+        let mut taken = Vec::new();
+        queue.take(until, border, &mut taken);
+        let (rows, keys) = queue.slots();
+        for slots in taken.chunks(BATCH) {
+            self.resolve(rows, keys, slots);
+        }
+        queue.give_back(&mut taken);
+        self.queue = queue;
+    }
+
+    /// Reads one window from a file whose records are not in order.
+    #[inline(never)]
+    fn read_disordered(&mut self, until: i64, bytes: u64) {
+        let mut full = self.reader.decoded_bytes() + bytes;
+        // Rows from here on belong to the next window.
+        let mut border = until;
+        let mut stop = None;
+        while stop.is_none() {
+            let reading_to = border.saturating_add(self.queue.slack()).min(self.end);
+            for _ in 0..CHUNK.max(self.queue.len() / 2) {
+                if self.queue_next(reading_to) {
                     continue;
                 }
-                Next::Later if until < self.end => Stop::Time,
-                Next::Later | Next::End => Stop::End,
-            };
-            if !self.reader.turn(until) {
-                return why;
+                let later = reading_to < self.end && matches!(self.reader.next(reading_to), Next::Later);
+                if !self.reader.turn(reading_to) {
+                    stop = Some(if later { Stop::Time } else { Stop::End });
+                    break;
+                }
             }
+            if stop.is_none() && self.reader.decoded_bytes() >= full {
+                if border == until {
+                    // What is left in the file may belong before the last rows read: a little more is read.
+                    border = until.min(self.queue.newest().saturating_add(1));
+                    full += bytes / 4;
+                } else {
+                    stop = Some(Stop::Bytes);
+                }
+            }
+            let settled = if stop.is_some() { border } else { border.min(self.queue.settled()) };
+            self.take_queue(until, settled);
         }
-        Stop::Bytes
-    }
-
-    /// Puts a row into the stash, before those that are a little younger. A clock that was set back is no disorder.
-    fn keep(&mut self, row: Row, key: FlowKey, detail: Option<Detail>) {
-        let mut at = self.stash.len();
-        while at > 0 && (1..=DISORDER).contains(&self.stash[at - 1].0.time.saturating_sub(row.time)) {
-            at -= 1;
-        }
-        self.disordered |= at < self.stash.len();
-        self.stash.insert(at, (row, key, detail));
+        self.stop = match stop {
+            Some(Stop::End) if self.queue.is_empty() => Stop::End,
+            Some(Stop::Bytes) => Stop::Bytes,
+            _ if border < until => Stop::Bytes,
+            _ => Stop::Time,
+        };
     }
 
     /// Reads one window from the file, in its order.
@@ -368,7 +392,7 @@ impl Ingest {
                     break;
                 }
             }
-            self.resolve(&rows[..filled], &keys[..filled]);
+            self.resolve(&rows, &keys, &IN_FILE_ORDER[..filled]);
             if stop.is_none() && self.reader.decoded_bytes() >= end {
                 stop = Some(Stop::Bytes);
             }
@@ -385,6 +409,8 @@ impl Ingest {
         let by = self.reached.saturating_sub(row.time);
         if by <= DISORDER {
             self.disordered = true;
+            self.too_late = true;
+            self.queue.late(by);
             return;
         }
         self.reached = row.time;
@@ -393,20 +419,21 @@ impl Ingest {
         }
     }
 
-    /// Finds the flows of a few rows and files the rows.
+    /// Finds the flows of a few rows, named by their slots, and files the rows.
     #[inline(never)]
-    fn resolve(&mut self, rows: &[Row], keys: &[FlowKey]) {
+    fn resolve(&mut self, rows: &[Row], keys: &[FlowKey], slots: &[u32]) {
         let mut prints = [0_u64; BATCH];
-        for (print, key) in prints.iter_mut().zip(keys) {
-            *print = fingerprint(key);
+        for (print, &slot) in prints.iter_mut().zip(slots) {
+            *print = fingerprint(&keys[slot as usize]);
         }
         let mut touched = 0;
-        for print in &prints[..rows.len()] {
+        for print in &prints[..slots.len()] {
             touched ^= self.table.touch(*print);
         }
         std::hint::black_box(touched);
-        self.packets += rows.len() as u64;
-        for ((row, key), &print) in rows.iter().zip(keys).zip(&prints) {
+        self.packets += slots.len() as u64;
+        for (&slot, &print) in slots.iter().zip(&prints) {
+            let (row, key) = (&rows[slot as usize], &keys[slot as usize]);
             let attributed = if row.kind == Kind::IcmpError { self.attribute(row, key) } else { None };
             let (row, key, print) = match &attributed {
                 Some((row, key)) => (row, key, fingerprint(key)),

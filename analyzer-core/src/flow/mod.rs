@@ -1,6 +1,7 @@
 //! Rows → flows at one point: the flow table, and TCP's view of a direction.
 
 pub mod ingest;
+mod queue;
 pub mod table;
 pub mod tcp;
 
