@@ -657,6 +657,8 @@ impl Shard {
             kept.seq = start;
             kept.len = end.wrapping_sub(start);
             kept.touched = true;
+            // A part of a packet has another content than the whole.
+            kept.key = u64::MAX;
             // What is left behind a segment begins with the next identification.
             let next_id = if node.len > row.len { row.ip_id.wrapping_add(1) } else { node.ip_id };
             if start != node.seq {
