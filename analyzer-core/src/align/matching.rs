@@ -38,6 +38,9 @@ const GAP_OPPOSITE: i64 = 150 * MILLISECOND;
 const NOTABLE_SILENCE: i64 = 100 * MILLISECOND;
 /// Most silences kept for a direction of a flow.
 const MAX_GAPS: usize = 8;
+/// Ranges overtaken between the points that are remembered for one direction of a flow: a sender repeats them within a
+/// round trip, so that the latest are enough.
+const MAX_OVERTAKEN: usize = 16;
 /// Rows ahead whose pairs are brought into the cache.
 const AHEAD: usize = 32;
 /// Payload above this length on the wire is a superframe (an Ethernet MTU and its headers).
@@ -757,6 +760,9 @@ impl Shard {
         if damaged {
             self.wrong_checksum(&node, row, seen, wrong, node_wrong);
         }
+        if (entry_class, exit_class) == (Class::New, Class::Late) {
+            overtaken(&mut self.facts[seen.slot as usize], seen, row, &node);
+        }
         if entry_class.repeats() {
             self.repeated(&node, row, seen, entry_class, exit_class);
         }
@@ -793,7 +799,13 @@ impl Shard {
         if between && early {
             return;
         }
-        let spurious = entry_class == Class::Spurious || exit_class == Class::Spurious;
+        // Three duplicate acknowledgments make a sender repeat what was only late.
+        let end = row.seq.wrapping_add(row.len);
+        let exit = facts.more[direction][1 - direction].as_deref();
+        let late = exit.is_some_and(|more| {
+            more.overtaken.iter().any(|&(low, high)| seq::before(row.seq, high) && seq::before(low, end))
+        });
+        let spurious = late || entry_class == Class::Spurious || exit_class == Class::Spurious;
         let bytes = row.len.min(node.len).max(1);
         // The frame cited is the entry point's.
         let (point, frame, other_frame, time) = if seen.point == direction {
@@ -1379,6 +1391,18 @@ fn settle_offender(facts: &mut PairFacts, point: usize, frame: u32, fate: Fate) 
 }
 
 /// A packet crossed: does it show that a connection outlived a reset?
+/// The first copy of a range left the host after later ones that had entered it behind: its sender may think it lost.
+#[cold]
+fn overtaken(facts: &mut PairFacts, seen: &Seen, row: &Row, node: &Node) {
+    let (low, high) =
+        (seq::later(row.seq, node.seq), seq::earlier(row.seq.wrapping_add(row.len), node.seq.wrapping_add(node.len)));
+    let ranges = &mut facts.more_mut(seen.direction, 1 - seen.direction).overtaken;
+    if ranges.len() == MAX_OVERTAKEN {
+        ranges.remove(0);
+    }
+    ranges.push((low, high));
+}
+
 #[cold]
 fn crossed_late(facts: &mut PairFacts, seen: &Seen, row: &Row, node: &Node) {
     /// What was under way when the reset came has crossed by then.

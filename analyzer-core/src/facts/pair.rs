@@ -171,6 +171,8 @@ pub struct TrackMore {
     pub holes: Holes,
     /// Ranges that were acknowledged without having been seen here; the latest few.
     pub missed: Vec<(u32, u32)>,
+    /// Ranges whose first copy came here after later ones, between the points; the latest few.
+    pub overtaken: Vec<(u32, u32)>,
     /// Packets seen at this point only, while the other capture ran.
     pub unmatched: u32,
     /// Packets seen at this point only, outside the time that both captures cover.
