@@ -1,6 +1,7 @@
 //! Captures that end in the middle of something: a full disk, a killed tcpdump, a copy that was broken off.
 
 use crate::case::{self, Case};
+use crate::each::each;
 use crate::{judge, sane};
 use analyzer_core::{Analysis, Error};
 use serde_json::Value;
@@ -46,7 +47,7 @@ fn cuts(files: &[Vec<u8>; 2]) -> Vec<[usize; 2]> {
 fn a_healthy_pair_stays_healthy_wherever_it_is_cut() {
     for case in case::named(&["ok_mix", "partial_ok"]) {
         let files = files(&case);
-        let wrong = case::each(&cuts(&files), |&lengths| {
+        let wrong = each(&cuts(&files), |&lengths| {
             let Some(report) = report(&files, lengths) else {
                 assert!(lengths.iter().any(|&length| length < 24), "{lengths:?}: a header is enough to go on");
                 return Vec::new();
@@ -69,7 +70,7 @@ fn a_part_of_a_pair_shows_no_fault_that_the_whole_has_not() {
             .map(|entry| if entry.is_string() { entry } else { entry["id"].clone() })
             .collect();
         let truth = serde_json::json!({ "also": allowed });
-        let wrong = case::each(&cuts(&files), |&lengths| {
+        let wrong = each(&cuts(&files), |&lengths| {
             let Some(report) = report(&files, lengths) else { return Vec::new() };
             let mut faults = sane::faults(&report);
             faults.extend(judge::judge(&truth, &report));

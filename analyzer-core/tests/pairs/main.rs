@@ -3,6 +3,7 @@
 
 mod case;
 mod cut;
+mod each;
 mod frames;
 mod judge;
 mod numbers;

@@ -1,6 +1,7 @@
 //! A and B given the wrong way round: the mistake that everybody makes once.
 
 use crate::case::{self, analyze};
+use crate::each::each;
 use crate::{judge, sane};
 use analyzer_core::Options;
 use analyzer_core::report::TopologyKind;
@@ -8,7 +9,7 @@ use analyzer_core::report::TopologyKind;
 #[test]
 fn nothing_breaks_and_healthy_pairs_stay_silent() {
     let cases: Vec<_> = case::all().into_iter().filter(case::Case::plain).collect();
-    let wrong = case::each(&cases, |case| {
+    let wrong = each(&cases, |case| {
         let (a, b) = (case.input(0), case.input(1));
         let right = analyze(&a, &b, Options::default()).expect("the pair can be read");
         let swapped = analyze(&b, &a, Options::default()).expect("the pair can be read");

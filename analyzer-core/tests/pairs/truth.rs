@@ -1,5 +1,6 @@
 //! Every case, judged.
 
+use crate::each::each;
 use crate::{case, judge, sane};
 use analyzer_core::Options;
 
@@ -8,7 +9,7 @@ const PENDING: &[(&str, &str)] = &[];
 
 #[test]
 fn every_case_is_judged_right() {
-    let wrong = case::each(&case::all(), |case| {
+    let wrong = each(&case::all(), |case| {
         let faults = match case.json() {
             Ok(report) => judge::judge(&case.truth, &report).into_iter().chain(sane::faults(&report)).collect(),
             Err(error) => vec![error],
@@ -27,7 +28,7 @@ fn every_case_is_judged_right() {
 fn the_hosts_own_log_makes_nothing_wrong() {
     let cases: Vec<_> = case::all().into_iter().filter(|case| case.log().is_some()).collect();
     assert!(cases.len() > 50, "logs are missing");
-    let wrong = case::each(&cases, |case| {
+    let wrong = each(&cases, |case| {
         let mut options = Options::default();
         options.conntrack = case.log();
         let faults = match case.report(options) {
