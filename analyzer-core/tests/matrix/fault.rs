@@ -249,7 +249,7 @@ impl Fault {
         let (marked, born) = (world.flows[packet.flow].marked, world.flows[packet.flow].born);
         let late = world.now >= middle;
         let dropped = match world.plan.fault {
-            Self::HostReset => marked && late && !packet.outbound && Self::reset(world, &packet),
+            Self::HostReset => marked && late && Self::reset(world, &packet),
             Self::UdpDropped => marked && late && !packet.outbound,
             Self::MtuNotRelayed => !packet.outbound && matches!(packet.body, Body::Error { code: 4, .. }),
             Self::AllDropped => late && born > 0 && born < middle,
@@ -267,14 +267,22 @@ impl Fault {
         (!dropped).then_some(packet)
     }
 
-    /// The host has no entry for what comes in: it answers in its own name. Only once for a connection.
+    /// The host has no entry for what comes in: it answers in its own name, until the guest speaks again.
     fn reset(world: &mut World, packet: &Packet) -> bool {
-        let Body::Tcp { ack, length: 1.., .. } = packet.body else { return false };
-        world.flows[packet.flow].marked = false;
-        let (source, target) = (packet.target, packet.source);
-        let body = Body::Tcp { seq: ack, ack: 0, flags: RST, length: 0, window: 0, mss: None };
-        world.say(Packet { outbound: true, source, target, id: 0, ttl: 64, body, ..packet.clone() });
-        true
+        let flow = &mut world.flows[packet.flow];
+        if packet.outbound {
+            // The entry is made anew, once and for all.
+            flow.marked = !flow.forgotten;
+            return false;
+        }
+        let Body::Tcp { ack, length, .. } = packet.body else { return false };
+        flow.forgotten |= length > 0;
+        if flow.forgotten {
+            let (source, target) = (packet.target, packet.source);
+            let body = Body::Tcp { seq: ack, ack: 0, flags: RST, length: 0, window: 0, mss: None };
+            world.say(Packet { outbound: true, source, target, id: 0, ttl: 64, body, ..packet.clone() });
+        }
+        world.flows[packet.flow].forgotten
     }
 
     /// Takes a token out of the bucket of the echo limit, if there is one. The last entry of `passed` is the time until

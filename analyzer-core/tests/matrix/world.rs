@@ -71,6 +71,8 @@ pub(crate) struct Flow {
     ids: [u16; 2],
     /// The fault concerns it.
     pub(crate) marked: bool,
+    /// The host has lost its entry.
+    pub(crate) forgotten: bool,
     /// When it began.
     pub(crate) born: u64,
     /// When it last crossed the host.
@@ -181,6 +183,7 @@ impl World {
             halves: None,
             ids: [self.random.below(60_000) as u16, self.random.below(60_000) as u16],
             marked: false,
+            forgotten: false,
             born: 0,
             used: 0,
             answered: false,
