@@ -130,6 +130,9 @@ pub(crate) struct Analyze {
     /// Write both captures as one pcapng file: interfaces A and B, both on A's clock, with the findings as comments
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) merged: Option<PathBuf>,
+    /// With --merged: a comment on every frame that names the frame it was matched with
+    #[arg(long, requires = "merged", help_heading = "Output")]
+    pub(crate) matches: bool,
     /// Write a table of all flows with their counters to FILE (CSV)
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) flows: Option<PathBuf>,

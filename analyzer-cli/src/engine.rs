@@ -10,14 +10,23 @@ use crate::inputs::Inputs;
 /// Is told how far the reading is.
 pub(crate) type OnProgress = Box<dyn Fn(Progress) + Send + Sync>;
 
+/// What is wanted beside the report.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Beside {
+    /// The counters of every flow.
+    pub(crate) every_flow: bool,
+    /// Which frame was matched with which.
+    pub(crate) matches: bool,
+}
+
 /// Analyses a pair. A type of its own so that tests can put a finished report in its place.
 pub(crate) trait Engine {
-    /// Reads both captures and says what happened between them; with the counters of every flow if asked for.
+    /// Reads both captures and says what happened between them.
     fn analyze(
         &self,
         inputs: &Inputs,
         options: Options,
-        every_flow: bool,
+        beside: Beside,
         progress: OnProgress,
         cancel: Arc<AtomicBool>,
     ) -> Result<Traced, Error>;
@@ -31,7 +40,7 @@ impl Engine for Core {
         &self,
         inputs: &Inputs,
         options: Options,
-        every_flow: bool,
+        beside: Beside,
         progress: OnProgress,
         cancel: Arc<AtomicBool>,
     ) -> Result<Traced, Error> {
@@ -43,6 +52,8 @@ impl Engine for Core {
         if let Some(interface) = b_interface {
             analysis = analysis.b_interface(interface);
         }
-        analysis.options(options).every_flow(every_flow).progress(progress).cancel(cancel).run_traced()
+        let Beside { every_flow, matches } = beside;
+        let analysis = analysis.options(options).every_flow(every_flow).matches(matches);
+        analysis.progress(progress).cancel(cancel).run_traced()
     }
 }

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use args::{Analyze, Cli, Command};
-use engine::{Core, Engine};
+use engine::{Beside, Core, Engine};
 use inputs::Inputs;
 use output::{Destination, message};
 use progress::Meter;
@@ -116,7 +116,8 @@ fn run_engine(asked: &Analyze, engine: &dyn Engine, inputs: &Inputs) -> anyhow::
     let told = Arc::clone(&meter);
     let on_progress = Box::new(move |progress| told.update(progress));
     let every_flow = asked.flows.is_some() || asked.html.is_some() || asked.format == Format::Html;
-    let run = || engine.analyze(inputs, options, every_flow, on_progress, Arc::clone(&cancel));
+    let beside = Beside { every_flow, matches: asked.matches };
+    let run = || engine.analyze(inputs, options, beside, on_progress, Arc::clone(&cancel));
     // A mistake in the analysis is trouble like any other: the panic hook has said where it is.
     let result = std::panic::catch_unwind(AssertUnwindSafe(run));
     meter.finish();
@@ -154,7 +155,7 @@ mod tests {
             &self,
             _inputs: &Inputs,
             _options: Options,
-            _every_flow: bool,
+            _beside: Beside,
             progress: engine::OnProgress,
             _cancel: Arc<AtomicBool>,
         ) -> Result<Traced, Error> {

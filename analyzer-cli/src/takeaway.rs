@@ -1,6 +1,6 @@
 //! What can be had besides the report: `--flows`, `--merged`, `--evidence`.
 
-use analyzer_core::capture::CaptureReader;
+use analyzer_core::capture::{CaptureSet, Only};
 use analyzer_core::evidence::{self, Trace};
 use analyzer_core::report::Report;
 use analyzer_core::{Error, Point};
@@ -20,7 +20,7 @@ const MOST_FINDINGS: usize = 100;
 
 /// What was asked for, checked before anything is read.
 pub(crate) struct Takeaway {
-    pair: [PathBuf; 2],
+    captures: Inputs,
     inputs: Vec<PathBuf>,
     flows: Option<PathBuf>,
     merged: Option<PathBuf>,
@@ -28,19 +28,13 @@ pub(crate) struct Takeaway {
 }
 
 impl Takeaway {
-    /// Refuses what cannot be done: captures that can be read only once, sets of files, places that cannot be written to.
+    /// Refuses what cannot be done: captures that can be read only once, places that cannot be written to.
     pub(crate) fn new(asked: &Analyze, captures: &Inputs, inputs: &[PathBuf]) -> anyhow::Result<Self> {
         for (option, wanted) in [("--evidence", asked.evidence.is_some()), ("--merged", asked.merged.is_some())] {
             if !wanted {
                 continue;
             }
-            let single = |paths: &[PathBuf]| {
-                paths.len() == 1 && !paths[0].is_dir() && (paths[0].exists() || is_stream(&paths[0]))
-            };
-            if !single(&captures.a) || !single(&captures.b) || captures.interfaces.iter().any(Option::is_some) {
-                anyhow::bail!("{option} needs one file for each point: merge the files of a set with mergecap first");
-            }
-            if let Some(stream) = [&captures.a[0], &captures.b[0]].into_iter().find(|path| is_stream(path)) {
+            if let Some(stream) = captures.a.iter().chain(&captures.b).find(|path| is_stream(path)) {
                 let name = if stream.as_path() == Path::new("-") {
                     "standard input".into()
                 } else {
@@ -58,7 +52,7 @@ impl Takeaway {
             make(folder)?;
         }
         Ok(Self {
-            pair: [&captures.a, &captures.b].map(|paths| paths.first().cloned().unwrap_or_default()),
+            captures: captures.clone(),
             inputs: inputs.to_vec(),
             flows: file("--flows", asked.flows.as_deref())?,
             merged: file("--merged", asked.merged.as_deref())?,
@@ -75,7 +69,9 @@ impl Takeaway {
                 message(&format!("{}: {} left out", path.display(), count(trace.flows_left_out, "more flow")));
             }
         }
-        let open = |point: Point| CaptureReader::open(&self.pair[point.index()]);
+        let Inputs { a, b, interfaces } = &self.captures;
+        let only = interfaces.each_ref().map(|name| name.as_deref().map(Only::new));
+        let open = |point: Point| CaptureSet::open([a, b][point.index()], only[point.index()].as_ref());
         if let Some(path) = &self.merged {
             let file = File::create(path).with_context(|| path.display().to_string())?;
             evidence::merge(report, trace, &open, file).map_err(|error| name(error, path))?;
@@ -103,10 +99,10 @@ impl Takeaway {
                 Destination::file(&path(number, point), &self.inputs)?;
             }
         }
-        evidence::write(findings, &extracts, open, |number, point| File::create(path(number, point)))
+        evidence::write(findings, &extracts, trace, open, |number, point| File::create(path(number, point)))
             .map_err(|error| name(error, folder))?;
         let path = Destination::file(&folder.join("index.md"), &self.inputs)?;
-        let write = || File::create(&path)?.write_all(index::render(report, &extracts).as_bytes());
+        let write = || File::create(&path)?.write_all(index::render(report, &extracts, trace).as_bytes());
         write().with_context(|| path.display().to_string())
     }
 }

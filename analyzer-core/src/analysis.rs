@@ -10,7 +10,7 @@ use crate::align::topology::{self, PairedFlow};
 use crate::capture::{self, CaptureSet, CaptureSummary, Only, Steps};
 use crate::detect::{self, Boundary, PairView, Scene, Selection, Witness};
 use crate::error::Error;
-use crate::evidence::{self, FlowStats, Trace, Traced};
+use crate::evidence::{self, FlowStats, Matches, Trace, Traced};
 use crate::facts::{EventIndex, PairFacts, Tally, state};
 use crate::flow::SHARDS;
 use crate::flow::ingest::{Ingest, Stop};
@@ -107,6 +107,7 @@ pub struct Analysis {
     progress: Option<OnProgress>,
     cancel: Option<Arc<AtomicBool>>,
     every_flow: bool,
+    matches: bool,
 }
 
 impl Analysis {
@@ -199,6 +200,13 @@ impl Analysis {
         self
     }
 
+    /// Remembers for [`run_traced`](Self::run_traced) which frame of A is which of B: eight bytes a frame.
+    #[must_use]
+    pub fn matches(mut self, matches: bool) -> Self {
+        self.matches = matches;
+        self
+    }
+
     /// Reads both captures and reports.
     pub fn run(self) -> Result<Report, Error> {
         Ok(self.run_traced()?.report)
@@ -217,13 +225,16 @@ impl Analysis {
             .map_err(|error| Error::Usage(format!("cannot start {} threads: {error}", self.options.threads)))?;
         let (progress, cancel, options) = (self.progress, self.cancel, self.options);
         let witnesses = Witnesses::open(&options)?;
-        let every_flow = self.every_flow;
+        let (every_flow, matches) = (self.every_flow, self.matches);
         let idle_time = IDLE_TIME.max(2 * SECOND * witnesses.host.value(&UDP_STREAM));
         let interfaces = self.interfaces;
         let time = [options.from, options.to];
         let run = |readers: [CaptureSet; 2], offset: Option<Coarse>| {
             let mut engine = Engine::new(readers, progress.as_deref(), cancel.as_deref(), every_flow);
             engine.idle_time = idle_time;
+            if matches {
+                engine.keep_matches();
+            }
             engine.run(offset, time)
         };
         pool.install(|| {
@@ -288,6 +299,8 @@ struct Engine<'a> {
     every_flow: bool,
     /// Every finished flow in numbers, up to a bound.
     flows: Vec<FlowStats>,
+    /// The frames that matched, if asked for.
+    matches: Option<Matches>,
     progress: Option<&'a (dyn Fn(Progress) + Send + Sync)>,
     cancel: Option<&'a AtomicBool>,
 }
@@ -313,6 +326,7 @@ impl<'a> Engine<'a> {
             finished_paired: 0,
             every_flow,
             flows: Vec::new(),
+            matches: None,
             progress,
             cancel,
         }
@@ -338,6 +352,13 @@ impl<'a> Engine<'a> {
             all.flat_map(|facts| facts.more.iter().flatten().flatten()).map(|more| u64::from(more.edge)).sum()
         };
         back || unmatched(Direction::exit) >= many || (unmatched(Direction::entry) >= many && beyond() >= many)
+    }
+
+    fn keep_matches(&mut self) {
+        self.matches = Some(Matches::default());
+        for shard in &mut self.shards {
+            shard.matches = Some(Vec::new());
+        }
     }
 
     fn matched(&self) -> u64 {
@@ -479,6 +500,9 @@ impl<'a> Engine<'a> {
             for (slot, at) in std::mem::take(&mut self.shards[shard].closed) {
                 let pair = slot * SHARDS as u32 + shard as u32;
                 self.closed.push_back((pair, self.pairing.members[pair as usize].serial, at));
+            }
+            if let (Some(all), Some(own)) = (&mut self.matches, &mut self.shards[shard].matches) {
+                own.drain(..).for_each(|frames| all.note(frames));
             }
         }
     }
@@ -747,8 +771,14 @@ impl<'a> Engine<'a> {
         for flow in &mut stats {
             flow.settle(&clock);
         }
-        let trace =
-            Trace { clock, steps: scene.steps, flows_left_out: flows.saturating_sub(stats.len() as u64), flows: stats };
+        let trace = Trace {
+            clock,
+            steps: scene.steps,
+            flows_left_out: flows.saturating_sub(stats.len() as u64),
+            flows: stats,
+            files: scene.files,
+            matches: self.matches,
+        };
         let report = Report {
             schema: SCHEMA,
             tool_version: env!("CARGO_PKG_VERSION"),

@@ -1,7 +1,7 @@
 //! What is in a directory of evidence, in Markdown.
 
 use analyzer_core::Point;
-use analyzer_core::evidence::{Extract, Picked};
+use analyzer_core::evidence::{Extract, Picked, Trace};
 use analyzer_core::report::{Finding, Report};
 use std::fmt::Write;
 
@@ -22,7 +22,7 @@ fn letter(point: Point) -> char {
 }
 
 /// The index.
-pub(crate) fn render(report: &Report, extracts: &[Extract]) -> String {
+pub(crate) fn render(report: &Report, extracts: &[Extract], trace: &Trace) -> String {
     let mut out = String::new();
     let [a, b] = [&report.inputs.a, &report.inputs.b];
     let _ = writeln!(out, "# Evidence: {} ↔ {}\n", escape(&describe::input_name(a)), escape(&describe::input_name(b)));
@@ -37,20 +37,20 @@ pub(crate) fn render(report: &Report, extracts: &[Extract]) -> String {
          of the traffic shows may not show in so few frames: the report is about the originals.\n\n",
     );
     for (number, (finding, extract)) in report.findings.iter().zip(extracts).enumerate() {
-        section(&mut out, number, finding, extract);
+        section(&mut out, number, finding, extract, trace);
     }
     let _ = writeln!(out, "pcapdiff {}", escape(report.tool_version));
     out
 }
 
-fn section(out: &mut String, number: usize, finding: &Finding, extract: &Extract) {
+fn section(out: &mut String, number: usize, finding: &Finding, extract: &Extract, trace: &Trace) {
     let names = Point::BOTH.map(|point| file_name(number, finding, point));
     let _ = writeln!(out, "## {}. {}: {}\n", number + 1, describe::severity(finding.severity), finding.id);
     let _ = writeln!(out, "{}\n", escape(&finding.summary));
     for (point, name) in Point::BOTH.into_iter().zip(&names) {
         let picked = &extract.picked[point.index()];
         let frames = count(picked.len() as u64, "frame");
-        let which = if picked.is_empty() { String::new() } else { format!(": {}", stretches(picked)) };
+        let which = if picked.is_empty() { String::new() } else { format!(": {}", stretches(picked, point, trace)) };
         let _ = writeln!(out, "- {}: `{name}`, {frames}{which}", letter(point));
     }
     if !finding.evidence.is_empty() {
@@ -58,13 +58,14 @@ fn section(out: &mut String, number: usize, finding: &Finding, extract: &Extract
         out.push_str("| --- | ---: | ---: | ---: | --- |\n");
         for cited in &finding.evidence {
             let picked = &extract.picked[cited.point.index()];
-            let place = picked.iter().position(|picked| u64::from(picked.frame) == cited.frame);
+            let number = trace.number(cited);
+            let place = picked.iter().position(|picked| picked.frame == number);
             let _ = writeln!(
                 out,
                 "| {} | {} | {} | {} | {} |",
                 letter(cited.point),
                 place.map(|place| (place + 1).to_string()).unwrap_or_default(),
-                cited.frame,
+                escape(&trace.frame_name(cited.point, number)),
                 relative(cited.time, finding.first),
                 cell(&cited.note),
             );
@@ -76,7 +77,7 @@ fn section(out: &mut String, number: usize, finding: &Finding, extract: &Extract
 }
 
 /// Which frames of the original these are: `1-12 are 57-68, 13 is 72`.
-fn stretches(picked: &[Picked]) -> String {
+fn stretches(picked: &[Picked], point: Point, trace: &Trace) -> String {
     // First number here, first there, how many.
     let mut runs: Vec<(usize, u32, u32)> = Vec::new();
     for (place, picked) in picked.iter().enumerate() {
@@ -86,7 +87,13 @@ fn stretches(picked: &[Picked]) -> String {
         }
     }
     let shown = runs.iter().take(MOST_STRETCHES).map(|&(here, there, length)| match length {
-        1 => format!("{here} is {there}"),
+        1 => format!("{here} is {}", escape(&trace.frame_name(point, there))),
+        _ if trace.files[point.index()].is_set() => format!(
+            "{here}-{} are {} to {}",
+            here + length as usize - 1,
+            escape(&trace.frame_name(point, there)),
+            escape(&trace.frame_name(point, there + length - 1))
+        ),
         _ => format!("{here}-{} are {there}-{}", here + length as usize - 1, there + length - 1),
     });
     let mut text = shown.collect::<Vec<_>>().join(", ");
@@ -107,8 +114,9 @@ mod tests {
 
     #[test]
     fn stretches_keep_both_numbers() {
-        assert_eq!(stretches(&picked(&[7])), "1 is 7");
-        assert_eq!(stretches(&picked(&[5, 6, 7, 20, 31, 32])), "1-3 are 5-7, 4 is 20, 5-6 are 31-32");
+        let stretches = |frames: &[u32]| stretches(&picked(frames), Point::A, &Trace::default());
+        assert_eq!(stretches(&[7]), "1 is 7");
+        assert_eq!(stretches(&[5, 6, 7, 20, 31, 32]), "1-3 are 5-7, 4 is 20, 5-6 are 31-32");
     }
 
     #[test]
@@ -116,12 +124,12 @@ mod tests {
         let mut report = sample::resets();
         report.findings.truncate(1);
         let extract = Extract { picked: [picked(&[71, 72, 74, 76]), picked(&[78, 79, 80, 81, 82, 83])] };
-        sample::snapshot("evidence.md", &render(&report, &[extract]));
+        sample::snapshot("evidence.md", &render(&report, &[extract], &Trace::default()));
     }
 
     #[test]
     fn nothing_hostile_becomes_markup() {
-        let text = render(&sample::hostile(), &[Extract::default(), Extract::default()]);
+        let text = render(&sample::hostile(), &[Extract::default(), Extract::default()], &Trace::default());
         assert!(text.chars().all(|c| c == '\n' || !c.is_control()));
         assert!(!text.replace("\\<", "").contains('<'));
     }

@@ -138,6 +138,8 @@ pub struct Shard {
     pub hurried: u64,
     /// Slots of connections that ended in this window, with the time on A's clock.
     pub closed: Vec<(u32, i64)>,
+    /// Frames of A and B that matched in this window, if anybody wants to know.
+    pub matches: Option<Vec<[u32; 2]>>,
 }
 
 /// The rows of one shard in one window.
@@ -706,6 +708,9 @@ impl Shard {
         }
         let behind = node.order < other.matched_order;
         other.matched_order = other.matched_order.max(node.order);
+        if let Some(matches) = &mut self.matches {
+            matches.push(if seen.point == 0 { [row.frame, node.frame] } else { [node.frame, row.frame] });
+        }
         let (time_a, time_b) = if seen.point == 0 { (row.time, node.time) } else { (node.time, row.time) };
         if exact && sure {
             let difference = time_b.saturating_sub(time_a);

@@ -110,6 +110,15 @@ pub struct Interface {
     pub dropped_between: u64,
 }
 
+impl Interface {
+    /// Whether it is the same one, in the same or another file: what is counted of it may differ.
+    pub fn same(&self, other: &Self) -> bool {
+        (self.index, self.link_type, self.snaplen, self.fcs_len)
+            == (other.index, other.link_type, other.snaplen, other.fcs_len)
+            && (&self.name, &self.description, &self.filter) == (&other.name, &other.description, &other.filter)
+    }
+}
+
 /// What is known of a capture so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CaptureSummary {

@@ -5,7 +5,7 @@
 //! the analysis; [`Files::place`] tells file and number for the report. Files that overlap in time (one for each member
 //! of a bond, say) are merged by time stamp, as mergecap does.
 
-use super::{CaptureReader, CaptureSummary, Next, Only, Record, Steps, expand};
+use super::{CaptureReader, CaptureSummary, Interface, Next, Only, Record, Steps, expand};
 use crate::Error;
 use crate::report::Problem;
 use crate::time::SECOND;
@@ -92,6 +92,18 @@ impl Files {
         }
         let run = self.runs[..self.runs.partition_point(|run| run.frame <= frame)].last()?;
         Some((self.names.get(run.file as usize)?, run.own + (frame - run.frame)))
+    }
+
+    /// The number in the set of a frame of a file; of a capture of one file, the number as it is.
+    pub fn frame(&self, file: Option<&str>, own: u32) -> u32 {
+        let Some(file) = file.filter(|_| self.is_set()) else { return own };
+        let ends = self.runs.iter().skip(1).map(|run| run.frame).chain([self.unnamed.unwrap_or(u32::MAX)]);
+        let own_of = |run: &Run, end: u32| {
+            let place = own.checked_sub(run.own)?.checked_add(run.frame)?;
+            let named = self.names.get(run.file as usize).is_some_and(|name| name == file);
+            (named && place < end).then_some(place)
+        };
+        self.runs.iter().zip(ends).find_map(|(run, end)| own_of(run, end)).unwrap_or(own)
     }
 
     fn turn_to(&mut self, frame: u32, file: usize, own: u32) {
@@ -393,6 +405,23 @@ impl CaptureSet {
         }
     }
 
+    /// Place of the file of the last record in the names of [`files`](Self::files).
+    pub fn file(&self) -> usize {
+        self.set.as_deref().map_or(0, |set| set.file)
+    }
+
+    /// The interfaces of the file of the last record, as far as they are known.
+    pub fn interfaces(&self) -> Vec<Interface> {
+        let reader = match self.set.as_deref() {
+            Some(set) if !set.merged.is_empty() => {
+                set.merged.iter().find(|merged| merged.file == set.file).map(|merged| merged.reader(&self.current))
+            }
+            _ => Some(&self.current),
+        };
+        // A file that ended with this record has left its interfaces with those of the set.
+        reader.map_or_else(|| self.summary().interfaces, |reader| reader.summary().interfaces)
+    }
+
     /// Names the frames.
     pub fn files(&self) -> &Files {
         &self.files
@@ -621,13 +650,7 @@ fn add(sum: &mut CaptureSummary, file: CaptureSummary, name: &str) {
         sum.format = format!("{}{comma}{}", sum.format, file.format);
     }
     for interface in file.interfaces {
-        let known = sum.interfaces.iter_mut().find(|known| {
-            (known.index, known.link_type, known.snaplen, known.fcs_len)
-                == (interface.index, interface.link_type, interface.snaplen, interface.fcs_len)
-                && (&known.name, &known.description, &known.filter)
-                    == (&interface.name, &interface.description, &interface.filter)
-        });
-        let Some(known) = known else {
+        let Some(known) = sum.interfaces.iter_mut().find(|known| known.same(&interface)) else {
             sum.interfaces.push(interface);
             continue;
         };

@@ -5,8 +5,8 @@
 //! more than numbers of frames.
 
 use super::output::Output;
-use super::{Held, Open, Trace, on_a};
-use crate::capture::{Interface, LinkType, Next, Record};
+use super::{CameBy, Held, Open, Trace, on_a};
+use crate::capture::{Interface, Next, Record};
 use crate::error::Error;
 use crate::packet::{Decoder, FlowKey};
 use crate::point::Point;
@@ -86,7 +86,7 @@ pub fn select(findings: &[Finding], trace: &Trace, open: &Open<'_>) -> Result<Ve
     }
     let extract = |(finding, anchors): (&Finding, Vec<usize>)| {
         let sizes = [AROUND, 14, 10, 7, 5, 3, 2, 1, 0];
-        let choose = |size| Point::BOTH.map(|point| pick(finding, &all, &anchors, &around, point, size));
+        let choose = |size| Point::BOTH.map(|point| pick(finding, trace, &all, &anchors, &around, point, size));
         let small = |picked: &[Vec<Picked>; 2]| picked.iter().all(|list| list.len() <= MOST_FRAMES);
         let picked = sizes.into_iter().map(choose).find(small).unwrap_or_else(|| choose(0));
         Extract { picked }
@@ -97,6 +97,7 @@ pub fn select(findings: &[Finding], trace: &Trace, open: &Open<'_>) -> Result<Ve
 /// The frames of a finding at a point, by number: those cited, those concerned, and so many around them.
 fn pick(
     finding: &Finding,
+    trace: &Trace,
     all: &[Anchor],
     anchors: &[usize],
     around: &[Vec<Around>; 2],
@@ -105,7 +106,7 @@ fn pick(
 ) -> Vec<Picked> {
     let mut picked: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     for cited in finding.evidence.iter().filter(|cited| cited.point == point) {
-        picked.entry(cited.frame as u32).or_default().push(cited.note.clone());
+        picked.entry(trace.number(cited)).or_default().push(cited.note.clone());
     }
     for frame in concerned(finding, point) {
         picked.entry(frame).or_default();
@@ -167,7 +168,7 @@ fn anchors(findings: &[Finding], trace: &Trace, open: &Open<'_>, point: Point) -
             }
         };
         for cited in finding.evidence.iter().filter(|cited| cited.point == point) {
-            add(cited.frame as u32, true);
+            add(trace.number(cited), true);
         }
         for frame in concerned(finding, point) {
             add(frame, false);
@@ -303,12 +304,17 @@ impl Flows {
 /// Shows every record of a point until one is enough.
 fn each(open: &Open<'_>, point: Point, mut more: impl FnMut(&Record<'_>) -> bool) -> Result<(), Error> {
     let mut reader = open(point)?;
-    while let Next::Record(record) = reader.next(i64::MAX) {
-        if !more(&record) {
-            break;
+    loop {
+        if let Next::Record(record) = reader.next(i64::MAX) {
+            if more(&record) {
+                continue;
+            }
+            return Ok(());
+        }
+        if !reader.turn(i64::MAX) {
+            return Ok(());
         }
     }
-    Ok(())
 }
 
 /// Third reading: writes two captures for each finding, to what `create` makes for its number and a point. Frames have
@@ -316,6 +322,7 @@ fn each(open: &Open<'_>, point: Point, mut more: impl FnMut(&Record<'_>) -> bool
 pub fn write<W: Write>(
     findings: &[Finding],
     extracts: &[Extract],
+    trace: &Trace,
     open: &Open<'_>,
     mut create: impl FnMut(usize, Point) -> io::Result<W>,
 ) -> Result<(), Error> {
@@ -331,16 +338,15 @@ pub fn write<W: Write>(
         }
         let mut reader = open(point)?;
         let mut held = Held::default();
-        let mut described: HashMap<(u16, LinkType, u8), Interface> = HashMap::new();
-        while !wanted.is_empty()
-            && let Next::Record(record) = reader.next(i64::MAX)
-        {
-            let Some(takers) = wanted.remove(&record.frame) else { continue };
-            held.hold(&record);
-            let name = (held.interface, held.link_type, held.fcs_len);
+        let mut described: HashMap<CameBy, Interface> = HashMap::new();
+        while !wanted.is_empty() && held.next(&mut reader) {
+            let Some(takers) = wanted.remove(&held.frame) else { continue };
+            let name = held.came_by(&reader);
             let interface = described.entry(name).or_insert_with(|| held.interface(&reader));
             for (number, picked) in takers {
-                files[number].take(name, interface, &held, &picked.notes)?;
+                let frame = trace.frame_name(point, picked.frame);
+                let comments: Vec<String> = picked.notes.iter().map(|note| format!("frame {frame}: {note}")).collect();
+                files[number].take(interface, &held, &comments)?;
             }
         }
         // A file without frames still says of what kind they would be.
@@ -355,29 +361,22 @@ pub fn write<W: Write>(
 /// One capture of an extract.
 struct File<W: Write> {
     output: Output<W>,
-    interfaces: HashMap<(u16, LinkType, u8), u32>,
+    /// Their numbers are their places.
+    interfaces: Vec<Interface>,
 }
 
 impl<W: Write> File<W> {
     fn new(writer: W, comment: &str) -> Result<Self, Error> {
-        Ok(Self { output: Output::new(writer, comment)?, interfaces: HashMap::new() })
+        Ok(Self { output: Output::new(writer, comment)?, interfaces: Vec::new() })
     }
 
-    fn take(
-        &mut self,
-        name: (u16, LinkType, u8),
-        interface: &Interface,
-        record: &Held,
-        notes: &[String],
-    ) -> Result<(), Error> {
-        let number = if let Some(number) = self.interfaces.get(&name) {
-            *number
+    fn take(&mut self, interface: &Interface, record: &Held, comments: &[String]) -> Result<(), Error> {
+        let number = if let Some(number) = self.interfaces.iter().position(|known| known.same(interface)) {
+            number as u32
         } else {
-            let number = self.output.interface(interface)?;
-            self.interfaces.insert(name, number);
-            number
+            self.interfaces.push(interface.clone());
+            self.output.interface(interface)?
         };
-        let comments: Vec<String> = notes.iter().map(|note| format!("frame {}: {note}", record.frame)).collect();
         self.output.packet(number, record, record.time, comments.iter().map(String::as_str))
     }
 

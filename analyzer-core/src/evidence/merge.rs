@@ -1,8 +1,8 @@
 //! Both captures in one file, on A's clock, in order of time.
 
 use super::output::Output;
-use super::{Held, Open, Trace, on_a};
-use crate::capture::{CaptureReader, Interface, LinkType, Next};
+use super::{CameBy, Held, Open, Partner, Trace, on_a};
+use crate::capture::{CaptureSet, Interface};
 use crate::error::Error;
 use crate::point::Point;
 use crate::report::Report;
@@ -14,11 +14,13 @@ use std::io::Write;
 struct Side {
     point: Point,
     file: String,
-    reader: CaptureReader,
+    reader: CaptureSet,
     held: Held,
     /// Time of the record that comes next, on A's clock; none when there is none.
     next: Option<Time>,
-    interfaces: HashMap<(u16, LinkType, u8), (u32, Interface)>,
+    /// Numbers in the output, by what tells interfaces apart in the capture.
+    numbers: HashMap<CameBy, u32>,
+    described: Vec<(u32, Interface)>,
 }
 
 impl Side {
@@ -27,40 +29,52 @@ impl Side {
             Point::A => &report.inputs.a,
             Point::B => &report.inputs.b,
         };
-        let file = input.files.first().cloned().unwrap_or_default();
-        let reader = open(point)?;
-        let (held, interfaces) = (Held::default(), HashMap::new());
-        let mut side = Self { point, file, reader, held, next: None, interfaces };
+        let file = match input.files.as_slice() {
+            [] => String::new(),
+            [file] => file.clone(),
+            [first, others @ ..] => format!("{first} and {} more", others.len()),
+        };
+        let mut side = Self {
+            point,
+            file,
+            reader: open(point)?,
+            held: Held::default(),
+            next: None,
+            numbers: HashMap::new(),
+            described: Vec::new(),
+        };
         side.advance(trace);
         Ok(side)
     }
 
     fn advance(&mut self, trace: &Trace) {
-        self.next = match self.reader.next(i64::MAX) {
-            Next::Record(record) => {
-                self.held.hold(&record);
-                Some(on_a(trace, self.point, record.frame, record.time))
-            }
-            _ => None,
-        };
+        let more = self.held.next(&mut self.reader);
+        self.next = more.then(|| on_a(trace, self.point, self.held.frame, self.held.time));
     }
 
     /// The number of the interface of the record that comes next; describes it when it is new.
     fn interface<W: Write>(&mut self, output: &mut Output<W>) -> Result<u32, Error> {
-        let name = (self.held.interface, self.held.link_type, self.held.fcs_len);
-        if let Some((number, _)) = self.interfaces.get(&name) {
+        let name = self.held.came_by(&self.reader);
+        if let Some(number) = self.numbers.get(&name) {
             return Ok(*number);
         }
         let interface = self.held.interface(&self.reader);
-        let number = output.interface(&self.renamed(&interface))?;
-        self.interfaces.insert(name, (number, interface));
+        let known = self.described.iter().find(|(_, known)| known.same(&interface)).map(|(number, _)| *number);
+        let number = if let Some(number) = known {
+            number
+        } else {
+            let number = output.interface(&self.renamed(&interface))?;
+            self.described.push((number, interface));
+            number
+        };
+        self.numbers.insert(name, number);
         Ok(number)
     }
 
     /// `A`, `A2`, … so that filters and the choice of interfaces have short names; what it was called is its description.
     fn renamed(&self, interface: &Interface) -> Interface {
         let letter = if self.point == Point::A { 'A' } else { 'B' };
-        let name = match self.interfaces.len() {
+        let name = match self.described.len() {
             0 => letter.to_string(),
             others => format!("{letter}{}", others + 1),
         };
@@ -77,9 +91,8 @@ impl Side {
     /// What the capture says of its losses, once it is read.
     fn finish<W: Write>(&self, output: &mut Output<W>, end: i64) -> Result<(), Error> {
         let described = self.reader.summary().interfaces;
-        for (number, interface) in self.interfaces.values() {
-            let same = |other: &&Interface| other.section == interface.section && other.index == interface.index;
-            if let Some(interface) = described.iter().find(same) {
+        for (number, interface) in &self.described {
+            if let Some(interface) = described.iter().find(|other| other.same(interface)) {
                 output.statistics(*number, interface, end)?;
             }
         }
@@ -93,8 +106,9 @@ pub fn merge<W: Write>(report: &Report, trace: &Trace, open: &Open<'_>, writer: 
     let mut comments: HashMap<(Point, u32), Vec<String>> = HashMap::new();
     for finding in &report.findings {
         for cited in &finding.evidence {
-            let list = comments.entry((cited.point, cited.frame as u32)).or_default();
-            list.push(format!("{}, frame {}: {}", finding.id, cited.frame, cited.note));
+            let list = comments.entry((cited.point, trace.number(cited))).or_default();
+            let frame = trace.frame_name(cited.point, trace.number(cited));
+            list.push(format!("{}, frame {frame}: {}", finding.id, cited.note));
         }
     }
     let mut sides = [Side::open(Point::A, report, trace, open)?, Side::open(Point::B, report, trace, open)?];
@@ -111,7 +125,8 @@ pub fn merge<W: Write>(report: &Report, trace: &Trace, open: &Open<'_>, writer: 
         let number = side.interface(&mut output)?;
         let time = side.next.map_or(0, |time| time.0);
         let notes = comments.get(&(side.point, side.held.frame)).map_or(&[][..], Vec::as_slice);
-        output.packet(number, &side.held, time, notes.iter().map(String::as_str))?;
+        let matched = matched(trace, side.point, side.held.frame);
+        output.packet(number, &side.held, time, notes.iter().chain(&matched).map(String::as_str))?;
         end = end.max(time);
         side.advance(trace);
     }
@@ -119,6 +134,24 @@ pub fn merge<W: Write>(report: &Report, trace: &Trace, open: &Open<'_>, writer: 
         side.finish(&mut output, end)?;
     }
     output.finish()
+}
+
+/// What a frame was matched with, where that is known.
+fn matched(trace: &Trace, point: Point, frame: u32) -> Option<String> {
+    let partner = trace.matches.as_ref()?.of(point, frame);
+    let name = |point: Point, frame: u32| {
+        let letter = if point == Point::A { 'a' } else { 'b' };
+        format!("{letter}#{}", trace.frame_name(point, frame))
+    };
+    let (own, there) = (name(point, frame), point.other());
+    Some(match partner {
+        Partner::Frames(first, last) if first == last => format!("{own} matched with {}", name(there, first)),
+        Partner::Frames(first, last) => {
+            format!("{own} matched with {} to {}, in parts", name(there, first), name(there, last))
+        }
+        Partner::Alone => format!("{own} matched with none"),
+        Partner::NotKept => return None,
+    })
 }
 
 fn comment(report: &Report, sides: &[Side; 2]) -> String {

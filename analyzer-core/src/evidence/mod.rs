@@ -3,6 +3,7 @@
 //!
 //! - `flows`: every flow pair with its counters
 //! - `extract`: which frames prove a finding, and those around them; written as one capture for each point
+//! - `matches`: which frame of the one capture is which of the other, when that is asked for
 //! - `merge`: both captures in one file, on one clock
 //! - `output`: pcapng, for both
 //!
@@ -11,25 +12,27 @@
 
 mod extract;
 mod flows;
+mod matches;
 mod merge;
 mod output;
 
 pub use extract::{Extract, Picked, select, write};
 pub(crate) use flows::MOST as MOST_FLOWS;
 pub use flows::{FlowStats, Side};
+pub use matches::{Matches, Partner};
 pub use merge::merge;
 
 use crate::Error;
 use crate::align::clock::ClockMap;
-use crate::capture::{CaptureReader, Interface, LinkType, Record, Steps};
+use crate::capture::{CaptureSet, Files, Interface, LinkType, Next, Record, Steps};
 use crate::packet::FlowKey;
 use crate::point::Point;
-use crate::report::Report;
+use crate::report::{Evidence, Report};
 use crate::time::Time;
 use std::collections::HashMap;
 
 /// Opens the capture of a point from its start.
-pub type Open<'a> = dyn Fn(Point) -> Result<CaptureReader, Error> + Sync + 'a;
+pub type Open<'a> = dyn Fn(Point) -> Result<CaptureSet, Error> + Sync + 'a;
 
 /// A report, and what an analysis knows beside it.
 #[derive(Clone, Debug)]
@@ -51,12 +54,28 @@ pub struct Trace {
     pub flows: Vec<FlowStats>,
     /// Flows beyond those.
     pub flows_left_out: u64,
+    /// The files of each point, to tell frames of a set by one number.
+    pub files: [Files; 2],
+    /// The frames that matched, if [`Analysis::matches`](crate::Analysis::matches) asked for them.
+    pub matches: Option<Matches>,
 }
 
 /// Names of a flow at the other point that are looked for: the mapping of a flow seldom changes more often.
 const MOST_NAMES: usize = 8;
 
 impl Trace {
+    /// The number of a cited frame in its capture as a whole.
+    pub fn number(&self, cited: &Evidence) -> u32 {
+        self.files[cited.point.index()].frame(cited.file.as_deref(), cited.frame as u32)
+    }
+
+    /// What a reader knows a frame by: its number, and that of which file when there are several.
+    pub fn frame_name(&self, point: Point, frame: u32) -> String {
+        let Some((file, own)) = self.files[point.index()].place(frame) else { return frame.to_string() };
+        let name = file.rsplit(std::path::is_separator).next().unwrap_or(file);
+        format!("{own} of {name}")
+    }
+
     /// What flows are called at the other point, by what they are called at `point`.
     fn names(&self, point: Point) -> HashMap<FlowKey, Vec<FlowKey>> {
         let mut names: HashMap<FlowKey, Vec<FlowKey>> = HashMap::new();
@@ -71,6 +90,9 @@ impl Trace {
         names
     }
 }
+
+/// File, index, link type and check sequence: one interface of a capture.
+type CameBy = (usize, u16, LinkType, u8);
 
 /// A copy of a record, for when the reader must go on.
 #[derive(Clone, Debug, Default)]
@@ -94,9 +116,27 @@ impl Held {
         (self.interface, self.link_type, self.fcs_len) = (interface, link_type, fcs_len);
     }
 
+    /// Takes the next record of a capture; whether there was one.
+    fn next(&mut self, reader: &mut CaptureSet) -> bool {
+        loop {
+            if let Next::Record(record) = reader.next(i64::MAX) {
+                self.hold(&record);
+                return true;
+            }
+            if !reader.turn(i64::MAX) {
+                return false;
+            }
+        }
+    }
+
+    /// What tells its interface from others; that of the same name in another file may be another one.
+    fn came_by(&self, reader: &CaptureSet) -> CameBy {
+        (reader.file(), self.interface, self.link_type, self.fcs_len)
+    }
+
     /// The interface that it came by.
-    fn interface(&self, reader: &CaptureReader) -> Interface {
-        let described = reader.summary().interfaces;
+    fn interface(&self, reader: &CaptureSet) -> Interface {
+        let described = reader.interfaces();
         let same = |interface: &&Interface| interface.index == self.interface && interface.link_type == self.link_type;
         let plain = || Interface { index: self.interface, ..Interface::default() };
         let found = described.iter().rfind(same).cloned().unwrap_or_else(plain);

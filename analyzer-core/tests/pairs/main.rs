@@ -4,6 +4,7 @@
 mod case;
 mod cut;
 mod each;
+mod evidence;
 mod frames;
 mod judge;
 mod numbers;

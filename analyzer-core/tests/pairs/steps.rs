@@ -1,6 +1,7 @@
 //! Clocks that were set while the captures ran (by NTP after a start without network, by a hypervisor after a pause).
 
 use crate::case::{self, Case};
+use crate::each::each;
 use crate::judge;
 use crate::silence::later;
 use analyzer_core::Options;
@@ -54,7 +55,7 @@ fn clocks_that_are_set_change_no_verdict() {
         "pmtu_not_relayed",
         "udp_expiry_3flows",
     ]);
-    let wrong = case::each(&cases, |case| {
+    let wrong = each(&cases, |case| {
         let judged = STEPS.iter().flat_map(|&step| {
             let faults = judge::judge(&case.truth, &report(case, step));
             faults.into_iter().map(move |fault| format!("{} {step:?}: {fault}", case.name))
