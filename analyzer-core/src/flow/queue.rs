@@ -47,13 +47,12 @@ impl Queue {
     /// Where to decode the next row to; [`push`](Self::push) puts it in its place.
     #[inline]
     pub(super) fn room(&mut self) -> (u32, &mut Row, &mut FlowKey) {
-        let slot = match self.free.pop() {
-            Some(slot) => slot as usize,
-            None => {
-                self.rows.push(Row::default());
-                self.keys.push(FlowKey::default());
-                self.rows.len() - 1
-            }
+        let slot = if let Some(slot) = self.free.pop() {
+            slot as usize
+        } else {
+            self.rows.push(Row::default());
+            self.keys.push(FlowKey::default());
+            self.rows.len() - 1
         };
         (slot as u32, &mut self.rows[slot], &mut self.keys[slot])
     }
