@@ -10,6 +10,7 @@
 //! before it.
 
 use crate::align::clock::{Coarse, Overlap};
+use crate::align::pairing::DISTINCTIVE;
 use crate::facts::{
     Delays, Event, EventKind, Events, Fate, IcmpSeen, MAX_ICMP, MAX_RESETS, PairFacts, Reset, Run, Stamp, Tally, Track,
     TrackMore, pair_flags, size_class, size_step, state,
@@ -78,7 +79,7 @@ struct Node {
     flags: u8,
     tos: u8,
     checksum: Checksum,
-    /// Frame of the packet that this one repeats at the point where it leaves the host; 0 for none.
+    /// Frame of the packet that this one repeats at the same point; 0 for none.
     again: u32,
     /// Layer of a checksum that is wrong; 0 for none.
     wrong: u8,
@@ -168,6 +169,8 @@ struct Seen {
     bytes_before: u64,
     before: i64,
     idle: i64,
+    /// Frame of the packet right before it that is the same one; 0 for none.
+    twin: u32,
 }
 
 impl Shard {
@@ -326,6 +329,9 @@ impl Shard {
             (_, 0) => own.last_time,
             _ => own.last_time.max(reverse.last_time),
         };
+        // A datagram has no number of its own, so the head of its payload stands in for it.
+        let number = if row.kind == Kind::Udp { row.head as u32 } else { row.seq };
+        let twin = own.packets > 0 && number == own.last_seq && row.ip_id == own.last_ip_id && captured_twice(row, own);
         let mut seen = Seen {
             slot,
             direction,
@@ -335,6 +341,7 @@ impl Shard {
             bytes_before: own.bytes,
             before: if own.packets == 0 { 0 } else { own.last_time },
             idle: row.time.saturating_sub(last_any).max(0),
+            twin: if twin { own.last_frame } else { 0 },
         };
         if own.packets > 0 && row.time - own.last_time >= MIN_GAP && reverse.last_time - own.last_time >= GAP_OPPOSITE {
             note_gap(facts, direction, point, own, row);
@@ -433,7 +440,7 @@ impl Shard {
         }
         own.last_time = row.time;
         own.last_frame = row.frame;
-        own.last_seq = row.seq;
+        own.last_seq = number;
         own.last_ip_id = row.ip_id;
         own.packets = own.packets.saturating_add(1);
         own.bytes += u64::from(row.ip_len);
@@ -877,7 +884,7 @@ impl Shard {
     fn wait(&mut self, row: &Row, seen: &Seen, key: u64, (seq, len): (u32, u32), touched: bool, wrong: u8) {
         let data = row.kind == Kind::Tcp && row.len > 0;
         let leaving = seen.point != seen.direction && row.ip_id != 0 && !touched;
-        let again = if leaving { self.comes_again(row, seen, key) } else { 0 };
+        let again = if leaving { self.comes_again(row, seen, key) } else { seen.twin };
         let node = Node {
             key: if data && touched { u64::MAX } else { key },
             time: row.time,
@@ -1015,8 +1022,8 @@ impl Shard {
         }
     }
 
-    /// A packet left the host twice and had entered it once.
-    fn left_twice(&mut self, node: &Node) {
+    /// A packet stands at one point twice and once at the other.
+    fn stands_twice(&mut self, node: &Node) {
         let (slot, direction, point) =
             ((node.place >> 2) as usize, (node.place >> 1 & 1) as usize, (node.place & 1) as usize);
         let facts = &mut self.facts[slot];
@@ -1045,7 +1052,7 @@ impl Shard {
             return;
         }
         if node.again != 0 && !node.touched {
-            self.left_twice(&node);
+            self.stands_twice(&node);
             return;
         }
         settle_offender(facts, point, node.frame, Fate::Unmatched);
@@ -1173,6 +1180,13 @@ fn kin(node: &Node, row: &Row) -> bool {
     let ahead = seq::distance(piece.0, whole.0);
     let steps = if ahead >= 0 { piece.1.wrapping_sub(whole.1) } else { whole.1.wrapping_sub(piece.1) };
     u32::from(steps) <= ahead.unsigned_abs() / SMALLEST + SLACK
+}
+
+/// Whether a row with the number and the identification of the packet right before it is that same packet.
+fn captured_twice(row: &Row, own: &Track) -> bool {
+    // Without an identification (IPv6, or zero) the time has to tell, and what is short may well be said twice.
+    let named = row.ip_id != 0 || row.len >= DISTINCTIVE;
+    named && row.kind != Kind::Fragment && row.time.saturating_sub(own.last_time) < tcp::AT_ONCE
 }
 
 /// Whether the payload sums agree, as far as both packets were captured whole. TCP is matched by its numbers alone, so

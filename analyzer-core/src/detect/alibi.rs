@@ -137,7 +137,7 @@ pub(crate) fn count_missed(scene: &Scene, point: Point) -> u64 {
 }
 
 /// Whether a capture holds a good part of its packets twice (`-i any`, two interfaces in one file): what leaves the host
-/// there comes again with the same content and IP identification, and of what enters there half seems lost.
+/// there comes again with the same content and IP identification, and of what enters there half comes again or seems lost.
 pub fn doubled(scene: &Scene, point: Point) -> bool {
     /// Fewest packets that come again.
     const FEWEST: u64 = 4;
@@ -145,10 +145,11 @@ pub fn doubled(scene: &Scene, point: Point) -> bool {
     const SHARE: u64 = 3;
     let leaving = point.leaving();
     let again = scene.event_count(EventKind::Duplicate, point, leaving);
-    let unmatched = scene.tally.unmatched(leaving.reverse(), point);
+    let entering = leaving.reverse();
+    let unmatched = scene.tally.unmatched(entering, point) + scene.event_count(EventKind::Duplicate, point, entering);
     again >= FEWEST
         && again * SHARE >= scene.tally.packets(leaving, point)
-        && unmatched * SHARE >= scene.tally.packets(leaving.reverse(), point)
+        && unmatched * SHARE >= scene.tally.packets(entering, point)
 }
 
 /// Whether something limits what can be said of a point.

@@ -37,7 +37,7 @@ impl Class {
 /// A jump of the sequence number beyond any window (RFC 7323 allows 2^30): the state starts anew.
 const LARGEST_JUMP: i32 = 1 << 30;
 /// Sooner than this no sender repeats: a probe timeout is 10 ms at least (RFC 8985, section 7.2).
-const AT_ONCE: i64 = MILLISECOND / 2;
+pub const AT_ONCE: i64 = MILLISECOND / 2;
 /// Ranges acknowledged unseen that are remembered for one direction.
 const MAX_MISSED: usize = 16;
 
