@@ -1,7 +1,7 @@
 //! The way through: reads both captures in step, pairs, matches, and hands the facts to the detectors. The only file
 //! that names every layer.
 
-use crate::align::clock::{ClockMap, Coarse, GUARD, Overlap, coarse_offset};
+use crate::align::clock::{ClockMap, Coarse, GUARD, Match, Overlap, coarse_offset};
 use crate::align::matching::{Shard, Window};
 use crate::align::pairing::{Pairing, content};
 use crate::align::steps;
@@ -16,6 +16,7 @@ use crate::flow::SHARDS;
 use crate::flow::ingest::{Ingest, Stop};
 use crate::options::Options;
 use crate::packet::FlowKey;
+use crate::packet::row::bits;
 use crate::point::{Direction, Point};
 use crate::report::{Input, Inputs, Report, SCHEMA, Totals};
 use crate::time::{MILLISECOND, Moment, SECOND, Time};
@@ -456,11 +457,14 @@ impl<'a> Engine<'a> {
 
     /// B's clock minus A's by packets with the same content at the head of both captures.
     fn head_offset(&mut self) -> Option<Coarse> {
-        let mut times: HashMap<u64, Option<i64>> = HashMap::new();
-        for (row, _) in self.points[0].peek(PEEK) {
+        let mut times: HashMap<u64, Option<(i64, u32)>> = HashMap::new();
+        let mut flows: HashMap<FlowKey, u32> = HashMap::new();
+        for (row, key) in self.points[0].peek(PEEK) {
             if distinctive(row) {
+                let next = flows.len() as u32;
+                let way = *flows.entry(*key).or_insert(next) * 2 + u32::from(row.has(bits::FROM_HIGH));
                 // What repeats says nothing of when.
-                times.entry(content(row)).and_modify(|time| *time = None).or_insert(Some(row.time));
+                times.entry(content(row)).and_modify(|time| *time = None).or_insert(Some((row.time, way)));
             }
         }
         let mut seen: HashMap<u64, u32> = HashMap::new();
@@ -471,12 +475,12 @@ impl<'a> Engine<'a> {
             }
             let key = content(row);
             *seen.entry(key).or_default() += 1;
-            if let Some(Some(time)) = times.get(&key) {
-                pairs.push((key, (*time, row.time.saturating_sub(*time))));
+            if let Some(&Some((time, way))) = times.get(&key) {
+                pairs.push((key, Match { time, difference: row.time.saturating_sub(time), way }));
             }
         }
-        let mut matches: Vec<(i64, i64)> =
-            pairs.into_iter().filter(|(key, _)| seen.get(key) == Some(&1)).map(|(_, times)| times).collect();
+        let once = |(key, found): (u64, Match)| (seen.get(&key) == Some(&1)).then_some(found);
+        let mut matches: Vec<Match> = pairs.into_iter().filter_map(once).collect();
         coarse_offset(&mut matches)
     }
 

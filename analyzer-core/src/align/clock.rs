@@ -28,6 +28,8 @@ const NO_HOLE: (i64, i64) = (i64::MAX, i64::MIN);
 
 /// Packets within this time of the end of a capture may have missed it.
 pub const GUARD: i64 = 100 * MILLISECOND;
+/// On a bridge, B's tap may come some microseconds before A's, whichever way the packet goes (measured: up to 8 µs).
+pub const BRIDGE_NOISE: i64 = 20_000;
 
 impl Default for Overlap {
     fn default() -> Self {
@@ -259,20 +261,31 @@ fn robust_line(points: &[(f64, f64, f64)]) -> (f64, f64) {
     line
 }
 
-/// Where and by how much the times of packets with the same content differ (`(time_a, time_b - time_a)`), from the head of
-/// both captures: the coarse offset is where the differences gather, or the line along which they do.
-pub fn coarse_offset(matches: &mut [(i64, i64)]) -> Option<Coarse> {
+/// A packet that stands in both captures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Match {
+    /// When, on A's clock.
+    pub time: i64,
+    /// B's time stamp minus A's.
+    pub difference: i64,
+    /// Its flow's number, times two, and in the lowest bit which end sent it.
+    pub way: u32,
+}
+
+/// Where and by how much the times of packets with the same content differ, from the head of both captures: the coarse
+/// offset is where the differences gather, or the line along which they do.
+pub fn coarse_offset(matches: &mut [Match]) -> Option<Coarse> {
     /// Matches that must agree: fewer may be chance, unless there are no others.
     const ENOUGH: usize = 3;
     /// How close they must lie: beyond any queue, far below the distance of unrelated repetitions.
     const CLOSE: i64 = 250 * MILLISECOND;
-    /// Clocks this close are taken for one: NTP keeps two hosts no closer.
+    /// Clocks this close are taken for one, unless both ways say otherwise: NTP keeps two hosts no closer.
     const SAME_CLOCK: i64 = MILLISECOND;
-    matches.sort_unstable_by_key(|&(time, difference)| (difference, time));
+    matches.sort_unstable_by_key(|found| (found.difference, found.time));
     let mut best = (0, 0);
     let mut low = 0;
     for high in 0..matches.len() {
-        while matches[high].1.saturating_sub(matches[low].1) > CLOSE {
+        while matches[high].difference.saturating_sub(matches[low].difference) > CLOSE {
             low += 1;
         }
         if high + 1 - low > best.1 {
@@ -284,27 +297,49 @@ pub fn coarse_offset(matches: &mut [(i64, i64)]) -> Option<Coarse> {
         return None;
     }
     let gathered = &mut matches[best.0..best.0 + best.1];
-    let median = gathered[gathered.len() / 2].1;
-    gathered.sort_unstable();
+    let median = gathered[gathered.len() / 2].difference;
+    gathered.sort_unstable_by_key(|found| (found.time, found.difference));
     if let Some(line) = common_slope(gathered) {
         return Some(line);
     }
+    if median.saturating_abs() > SAME_CLOCK {
+        return Some(Coarse::fixed(median));
+    }
     // One host has one clock: what is left is the transit of the direction that has more packets.
-    Some(Coarse::fixed(if median.saturating_abs() <= SAME_CLOCK { 0 } else { median }))
+    Some(Coarse::fixed(between_ways(gathered).unwrap_or(0)))
+}
+
+/// The offset of two clocks that are close, when packets of both ways prove that they are two. The way there makes B's
+/// clock seem ahead by its transit and the way back behind, so that of one clock the differences enclose zero.
+fn between_ways(matches: &[Match]) -> Option<i64> {
+    let mut ways: std::collections::BTreeMap<u32, (i64, i64)> = std::collections::BTreeMap::new();
+    for found in matches {
+        let range = ways.entry(found.way).or_insert((i64::MAX, i64::MIN));
+        *range = (range.0.min(found.difference), range.1.max(found.difference));
+    }
+    let (mut low, mut high) = (i64::MIN, i64::MAX);
+    for (way, one) in ways.iter().filter(|(way, _)| *way % 2 == 0) {
+        let Some(other) = ways.get(&(way + 1)) else { continue };
+        let (there, back) = if one.0 >= other.0 { (one, other) } else { (other, one) };
+        (low, high) = (low.max(back.1), high.min(there.0));
+    }
+    let two =
+        low != i64::MIN && low <= high.saturating_add(BRIDGE_NOISE) && (low > BRIDGE_NOISE || high < -BRIDGE_NOISE);
+    two.then(|| i64::midpoint(low, high))
 }
 
 /// The line that the smallest and the largest differences follow alike: a clock that drifts moves both, a queue that fills
 /// in one direction only one of them.
-fn common_slope(matches: &[(i64, i64)]) -> Option<Coarse> {
+fn common_slope(matches: &[Match]) -> Option<Coarse> {
     /// Parts of the time that are compared.
     const PARTS: usize = 12;
     /// Quartz is within 200 millionths, and a clock that NTP slews within 500 more.
     const STEEPEST: f64 = 700e-6;
-    let (first, last) = (matches.first()?.0, matches.last()?.0);
+    let (first, last) = (matches.first()?.time, matches.last()?.time);
     let width = (last - first) / PARTS as i64 + 1;
     let mut parts = [(i64::MAX, i64::MIN, 0_u32); PARTS];
-    let base = matches[0].1;
-    for &(time, difference) in matches {
+    let base = matches[0].difference;
+    for &Match { time, difference, .. } in matches {
         let part = &mut parts[((time - first) / width) as usize % PARTS];
         *part = (part.0.min(difference - base), part.1.max(difference - base), part.2 + 1);
     }
@@ -340,6 +375,10 @@ fn common_slope(matches: &[(i64, i64)]) -> Option<Coarse> {
 mod tests {
     use super::*;
 
+    fn at(time: i64, difference: i64) -> Match {
+        Match { time, difference, way: 0 }
+    }
+
     fn delays(offset: i64, drift_ppm: f64) -> Delays {
         let mut delays = Delays::default();
         for step in 0..60_000_i64 {
@@ -366,33 +405,47 @@ mod tests {
 
     #[test]
     fn gathers_the_coarse_offset_among_chance_matches() {
-        let mut matches: Vec<(i64, i64)> = (0..50).map(|n| (n * SECOND, 37 * SECOND + n * 7919 % 50 * 1000)).collect();
-        matches.extend((0..40).map(|n| (n * SECOND, n * 3 * SECOND)));
+        let mut matches: Vec<Match> = (0..50).map(|n| at(n * SECOND, 37 * SECOND + n * 7919 % 50 * 1000)).collect();
+        matches.extend((0..40).map(|n| at(n * SECOND, n * 3 * SECOND)));
         let found = coarse_offset(&mut matches).unwrap();
         assert!((found.offset - 37 * SECOND).abs() < MILLISECOND);
-        assert_eq!(coarse_offset(&mut [(0, 0), (1, 5 * SECOND), (2, 9 * SECOND)]), None);
+        assert_eq!(coarse_offset(&mut [at(0, 0), at(1, 5 * SECOND), at(2, 9 * SECOND)]), None);
         assert_eq!(coarse_offset(&mut []), None);
     }
 
     #[test]
     fn takes_few_matches_that_nothing_contradicts() {
-        assert_eq!(coarse_offset(&mut [(7, 5 * SECOND)]), Some(Coarse::fixed(5 * SECOND)));
-        assert_eq!(coarse_offset(&mut [(7, 5 * SECOND), (8, 9 * SECOND)]), None);
+        assert_eq!(coarse_offset(&mut [at(7, 5 * SECOND)]), Some(Coarse::fixed(5 * SECOND)));
+        assert_eq!(coarse_offset(&mut [at(7, 5 * SECOND), at(8, 9 * SECOND)]), None);
     }
 
     #[test]
     fn a_drift_moves_both_edges_and_a_queue_one() {
-        let at = |n: i64| n * 10 * MILLISECOND;
+        let when = |n: i64| n * 10 * MILLISECOND;
         let both = |n: i64| if n % 2 == 0 { 9_000 } else { -9_000 };
-        let mut drifting: Vec<(i64, i64)> = (0..2000).map(|n| (at(n), SECOND + at(n) / 5000 + both(n))).collect();
+        let mut drifting: Vec<Match> = (0..2000).map(|n| at(when(n), SECOND + when(n) / 5000 + both(n))).collect();
         let line = coarse_offset(&mut drifting).unwrap();
         assert!((line.drift * 1e6 - 200.0).abs() < 1.0, "{line:?}");
-        assert!((line.at(at(1000)) - SECOND - at(1000) / 5000).abs() < 2_000, "{line:?}");
+        assert!((line.at(when(1000)) - SECOND - when(1000) / 5000).abs() < 2_000, "{line:?}");
         // There and back is wrong by the square of the drift.
-        assert!((line.to_a(line.from_a(1, at(500))) - at(500)).abs() < 1_000);
-        let filling = |n: i64| if n % 2 == 0 { at(n) / 5000 } else { -9_000 };
-        let mut queue: Vec<(i64, i64)> = (0..2000).map(|n| (at(n), filling(n))).collect();
+        assert!((line.to_a(line.from_a(1, when(500))) - when(500)).abs() < 1_000);
+        let filling = |n: i64| if n % 2 == 0 { when(n) / 5000 } else { -9_000 };
+        let mut queue: Vec<Match> = (0..2000).map(|n| at(when(n), filling(n))).collect();
         assert_eq!(coarse_offset(&mut queue).unwrap().drift, 0.0);
+    }
+
+    #[test]
+    fn clocks_that_are_close_are_two_only_when_both_ways_say_so() {
+        let both = |offset: i64| -> Vec<Match> {
+            let way = |n: i64| if n % 2 == 0 { 7_000 + n * 100 } else { -6_000 };
+            (0..40).map(|n| Match { way: (n % 2) as u32, ..at(n, offset + way(n)) }).collect()
+        };
+        let offset = |matches: &mut [Match]| coarse_offset(matches).unwrap().offset;
+        assert!((offset(&mut both(-300_000)) + 300_000).abs() < 2_000);
+        assert_eq!(offset(&mut both(0)), 0);
+        // One way alone cannot tell its transit from an offset.
+        let mut there: Vec<Match> = both(-300_000).into_iter().filter(|found| found.way == 0).collect();
+        assert_eq!(offset(&mut there), 0);
     }
 
     #[test]

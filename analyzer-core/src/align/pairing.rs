@@ -10,7 +10,7 @@
 //! one-sided pair, whose later packets go on offering themselves: the other capture may merely have started later.
 
 use super::matching::{Shard, WAIT};
-use crate::align::clock::Coarse;
+use crate::align::clock::{BRIDGE_NOISE, Coarse};
 use crate::flow::SHARDS;
 use crate::flow::ingest::Ingest;
 use crate::flow::table::UNPAIRED;
@@ -27,12 +27,10 @@ const MAX_HELD: usize = 128 * 1024;
 /// Most keys in one generation of offers.
 const MAX_OFFERS: usize = 256 * 1024;
 /// Most bytes of payload that two datagrams must share to be paired by content and ports alone.
-const DISTINCTIVE: u32 = 16;
+pub const DISTINCTIVE: u32 = 16;
 
 /// TTLs that senders start with: Linux and BSD, Windows, routers.
 const FRESH_TTL: [u8; 3] = [64, 128, 255];
-/// On a bridge, B's tap may come some microseconds before A's, whichever way the packet goes (measured: up to 8 µs).
-const BRIDGE_NOISE: i64 = 20_000;
 
 /// Passes a key that is already a hash.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,7 +1,7 @@
 //! A look through the whole of both captures, for when the first reading shows that their clocks are not what they seemed:
 //! their heads share nothing, or one of them was set meanwhile.
 
-use super::clock::{Coarse, coarse_offset};
+use super::clock::{Coarse, Match, coarse_offset};
 use super::pairing::content;
 use super::steps::{self, Leaps, Sample};
 use crate::capture::{CaptureSet, Steps};
@@ -37,7 +37,7 @@ impl Survey {
     pub fn offset(&self, steps: &[Steps; 2]) -> Option<Coarse> {
         let undone = |sample: &Sample| {
             let [a, b] = [0, 1].map(|point| steps[point].undo(sample.frames[point], sample.times[point]));
-            (a, b.saturating_sub(a))
+            Match { time: a, difference: b.saturating_sub(a), way: 0 }
         };
         coarse_offset(&mut self.samples.iter().map(undone).collect::<Vec<_>>())
     }
