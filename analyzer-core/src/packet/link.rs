@@ -105,7 +105,11 @@ fn open_other<'a>(link: LinkType, frame: Span<'a>, row: &mut Row) -> Carried<'a>
         9 | 50 => serial(frame, row),
         104 => cisco_hdlc(frame, row),
         51 => resolve(ether_type::PPPOE_SESSION, frame, row),
-        12 | 14 | 101 => by_version(frame),
+        12 | 14 | 101 => {
+            let carried = by_version(frame);
+            row.bits |= to_group(&carried);
+            carried
+        }
         113 => cooked(frame, &Cooked::V1, row),
         228 => Carried::bare(ether_type::IPV4, frame),
         229 => Carried::bare(ether_type::IPV6, frame),
@@ -331,6 +335,7 @@ fn cooked<'a>(frame: Span<'a>, layout: &Cooked, row: &mut Row) -> Carried<'a> {
         row.bits |= frame.shortage(layout.len);
         return Carried::bare(0, frame);
     }
+    let outgoing = frame.bytes[layout.packet_type] == OUTGOING;
     row.bits |= match frame.bytes[layout.packet_type] {
         BROADCAST | MULTICAST => bits::GROUP,
         OUTGOING => bits::OUTGOING,
@@ -355,5 +360,24 @@ fn cooked<'a>(frame: Span<'a>, layout: &Cooked, row: &mut Row) -> Carried<'a> {
         ether_type::MIN.. => resolve(protocol, span, row),
         _ => Carried::bare(0, span),
     };
+    if outgoing {
+        row.bits |= to_group(&carried);
+    }
     Carried { source, ..carried }
+}
+
+/// [`bits::GROUP`] when the network layer says so: of what leaves, a cooked header does not tell to whom, and raw IP has no
+/// header at all.
+fn to_group(carried: &Carried<'_>) -> u16 {
+    const LIMITED_BROADCAST: [u8; 4] = [255; 4];
+    const ARP_REQUEST: u16 = 1;
+    let group = match carried.protocol {
+        ether_type::IPV4 => carried.span.bytes.get(16..).and_then(<[u8]>::first_chunk).is_some_and(|destination| {
+            *destination == LIMITED_BROADCAST || std::net::Ipv4Addr::from(*destination).is_multicast()
+        }),
+        ether_type::IPV6 => carried.span.byte(24) == Some(0xff),
+        ether_type::ARP => carried.span.be16(6) == Some(ARP_REQUEST),
+        _ => false,
+    };
+    if group { bits::GROUP } else { 0 }
 }
