@@ -12,6 +12,9 @@ use crate::time::{SECOND, Time};
 const ALIVE: u64 = 4;
 /// Time that a capture must go on after a single packet that did not cross.
 const AFTERMATH: i64 = SECOND;
+/// Chance, at most, that what is lost of all packets has lost a flow's last ones as well: with three flows or more in a
+/// group that leaves one in a million.
+const CHANCE: f64 = 0.01;
 
 /// Where a flow's packets end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,7 +48,8 @@ pub struct Stop {
 
 /// All flows that stopped, by time.
 pub fn stops(scene: &Scene) -> Vec<Stop> {
-    let mut stops: Vec<Stop> = scene.pairs.iter().filter_map(|pair| stop(scene, pair)).collect();
+    let usual = Direction::BOTH.map(|direction| usual_loss(scene, direction));
+    let mut stops: Vec<Stop> = scene.pairs.iter().filter_map(|pair| stop(scene, pair, usual)).collect();
     stops.sort_by_key(|stop| (stop.at, stop.serial));
     stops
 }
@@ -68,12 +72,23 @@ pub fn together(stops: &[Stop], outside: bool, window: i64) -> Vec<Stop> {
     own.into_iter().copied().filter(fits).collect()
 }
 
-fn stop(scene: &Scene, pair: &PairView) -> Option<Stop> {
+/// Share of a direction's packets that are seen at its first point alone although later ones of their flow crossed.
+fn usual_loss(scene: &Scene, direction: Direction) -> f64 {
+    let entry = direction.entry();
+    let (mut lost, mut packets) = (0_u64, 0_u64);
+    for pair in scene.pairs.iter().filter(|pair| pair.both()) {
+        packets += u64::from(pair.track(direction, entry).packets);
+        lost += pair.more(direction, entry).map_or(0, |more| u64::from(more.unmatched.saturating_sub(more.run.count)));
+    }
+    lost as f64 / packets.max(1) as f64
+}
+
+fn stop(scene: &Scene, pair: &PairView, usual: [f64; 2]) -> Option<Stop> {
     let matched: u64 = pair.tracks.iter().map(|direction| u64::from(direction[0].matched)).sum();
     if !pair.both() || pair.family() == Family::Link || matched < ALIVE || closed(pair) {
         return None;
     }
-    by_reset(scene, pair).or_else(|| by_host(scene, pair)).or_else(|| outside(scene, pair))
+    by_reset(scene, pair).or_else(|| by_host(scene, pair, usual)).or_else(|| outside(scene, pair))
 }
 
 /// Whether it was closed in order where that could be seen on the far side.
@@ -103,7 +118,7 @@ fn by_reset(scene: &Scene, pair: &PairView) -> Option<Stop> {
 }
 
 /// Its last packets of a direction entered the host and did not leave.
-fn by_host(scene: &Scene, pair: &PairView) -> Option<Stop> {
+fn by_host(scene: &Scene, pair: &PairView, usual: [f64; 2]) -> Option<Stop> {
     let found = Direction::BOTH.into_iter().filter_map(|direction| {
         let point = direction.entry();
         let (track, more) = (pair.track(direction, point), pair.more(direction, point)?);
@@ -121,7 +136,8 @@ fn by_host(scene: &Scene, pair: &PairView) -> Option<Stop> {
             && pair.more(back, back.entry()).is_none_or(|more| more.run.count == 0)
             && scene.clock.to_a(back.entry(), opposite.last_time).0 > at.0 + AFTERMATH;
         let left = end(scene).0 - at.0;
-        let enough = run.count >= 2 || left >= AFTERMATH;
+        let by_chance = usual[direction.index()].powi(run.count.min(i32::MAX as u32) as i32) > CHANCE;
+        let enough = !by_chance && (run.count >= 2 || left >= AFTERMATH);
         // A few packets at the very end, after the last that the other capture shows at all, are its missing last block.
         let exit = point.other();
         let runs = scene.presence[exit.index()].span.is_some_and(|span| scene.clock.to_a(exit, span.1) >= at);

@@ -6,6 +6,7 @@
 //! - `synchronous-drop.flows` or more flows that were alive stopped for good: the last packets of one direction enter the
 //!   host and do not leave it, or leave it and have no answer any more while their sender repeats them;
 //! - one moment fits them all: each crossed before it and none after it, to within `synchronous-drop.window`;
+//! - the packets lost are more than the loss among the others would take by chance;
 //! - no end had closed them;
 //! - when they die beyond B: they have two peers or more and are most of the connections there were.
 //!
