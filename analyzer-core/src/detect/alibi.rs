@@ -113,6 +113,15 @@ pub fn capture_loss(scene: &Scene, point: Point) -> f64 {
     if seen == 0 { 0.0 } else { missing as f64 / seen as f64 }
 }
 
+/// Whether the share that a point's capture misses explains that `missing` of `offered` packets are not in it: three times
+/// as many as expected are within reach of chance, and one always is.
+pub fn capture_explains(scene: &Scene, point: Point, missing: u64, offered: u64) -> bool {
+    /// Less is what a sound capture may seem to miss.
+    const NOTABLE: f64 = 0.001;
+    let share = capture_loss(scene, point);
+    share > NOTABLE && missing as f64 <= 3.0 * share * offered as f64 + 1.0
+}
+
 /// Packets that a point's capture missed, by rules R1 to R3. Resets and ICMP errors do not count: hosts make them.
 pub(crate) fn count_missed(scene: &Scene, point: Point) -> u64 {
     let direction = match point {

@@ -13,7 +13,8 @@
 //! # Mistaken for it
 //! - Superframes: one frame at A is many at B. Bytes are compared, never frames.
 //! - A capture that dropped packets: then the receiver acknowledges bytes that the capture never saw, and nothing is
-//!   repeated. The retransmission proves that the loss was real.
+//!   repeated. The retransmission proves that the loss was real, but not where, when it is one of many that were lost
+//!   beyond: of these, too, the capture missed its share.
 //! - Keep-alives and probes of a closed window repeat a byte on purpose; they are not counted.
 //!
 //! # What to do
@@ -50,6 +51,9 @@ fn observe(scene: &Scene) -> Vec<Claim> {
     let mut claims = Vec::new();
     for direction in Direction::BOTH {
         let total = scene.event_count(EventKind::LostBetween, direction.entry(), direction);
+        // The far capture may have missed the first copy of what was lost beyond it.
+        let repeated = total + scene.event_count(EventKind::LostBeyond, direction.entry(), direction);
+        let missed = alibi::capture_explains(scene, direction.exit(), total, repeated);
         let severity = if total as f64 >= SPEC.value(scene, "one-sided-retransmission.ranges") {
             Severity::Error
         } else if total >= 2 {
@@ -64,7 +68,8 @@ fn observe(scene: &Scene) -> Vec<Claim> {
                 continue;
             }
             let mut claim = Claim::new(SPEC.id, pair.serial, Where::Between, direction);
-            claim.severity = severity;
+            claim.severity = if missed { Severity::Info } else { severity };
+            claim.because = missed.then_some("capture-loss");
             claim.protocol = pair.protocol_name();
             claim.packets = lost;
             for event in scene.pair_events(EventKind::LostBetween, direction.entry(), direction, pair.serial) {

@@ -127,8 +127,7 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
         lost_in_all += lost;
         claim.details.insert("lost".into(), lost.into());
         claim.details.insert("offered".into(), offered.into());
-        let expected = capture_loss * offered as f64;
-        let captured_badly = lost as f64 <= 3.0 * expected + 1.0 && capture_loss > 0.001;
+        let captured_badly = alibi::capture_explains(scene, exit, lost, offered);
         let mostly_holes = in_hole * 2 > own.len();
         claim.severity = Severity::Error;
         if captured_badly || mostly_holes {
