@@ -20,7 +20,7 @@
 //! `dropped`, between the points, when all of the following are true:
 //! - packets of one direction crossed before;
 //! - then `udp-stall.packets` or more in a row, over `udp-stall.seconds` or more, entered the host and none left it;
-//! - the flow lost nearly nothing otherwise.
+//! - the flow lost nearly nothing otherwise, or far less than such a run takes by chance and nothing crossed again.
 //!
 //! `guest-silent` also when the host itself reports the guest unreachable (ICMP host unreachable, from the host).
 //!
@@ -163,7 +163,10 @@ fn lost_in_host(scene: &Scene, pair: &PairView, direction: Direction, others: &O
     let lasted = run.last.time - run.first.time;
     let crossed_before = track.matched > 0 && run.first_order > 0;
     let before = track.packets.saturating_sub(run.count);
-    let otherwise_whole = stall.other_losses <= 1 || stall.other_losses * 20 <= before;
+    let usual = f64::from(stall.other_losses) / f64::from(before.max(1));
+    let otherwise_whole = stall.other_losses <= 1
+        || stall.other_losses * 20 <= before
+        || !stall.healed && in_a_row(usual, run.count) <= CHANCE;
     let long = f64::from(run.count) >= SPEC.value(scene, "udp-stall.packets")
         && lasted as f64 >= SPEC.value(scene, "udp-stall.seconds") * SECOND as f64;
     let refused_in_a_row = refusal != Refusal::None && run.count >= 3 && !stall.healed;
@@ -274,19 +277,29 @@ fn expired(scene: &Scene, pair: &PairView, stall: &Stall, refusal: Refusal, told
     inner != outer && !spoke_meanwhile && told.unwrap_or(by_silence)
 }
 
-/// Whether the far capture itself missed packets during the run: packets that came out at the near point the other way
-/// must have passed it, and are not there.
+/// Chance, at most, that what loses or misses packets all along took a whole run of them as well.
+const CHANCE: f64 = 1e-4;
+
+/// Whether the far capture itself may have missed the run: packets that came out at the near point the other way meanwhile
+/// must have passed it, and are not there; so many of them that all of the run may be missing for the same reason.
 fn capture_missed(scene: &Scene, run: &Run, direction: Direction) -> bool {
     /// Fewest that tell a hole from a packet that the host made itself.
     const HOLE: usize = 3;
-    let events = scene.events(EventKind::Unmatched, direction.entry(), direction.reverse());
-    events[events.partition_point(|event| event.time < run.first.time)..]
+    let (near, back) = (direction.entry(), direction.reverse());
+    let events = scene.events(EventKind::Unmatched, near, back);
+    let missing = events[events.partition_point(|event| event.time < run.first.time)..]
         .iter()
         .take_while(|event| event.time <= run.last.time)
         .filter(|event| event.protocol != 1 && !(event.protocol == 6 && event.flags & 4 != 0))
-        .take(HOLE)
-        .count()
-        == HOLE
+        .count();
+    let seen = scene.activity[near.index()].series(back).packets_between(run.first.time, run.last.time + 1);
+    let share = missing as f64 / seen.max(missing as u64).max(1) as f64;
+    missing >= HOLE && in_a_row(share, run.count) > CHANCE
+}
+
+/// The chance of losing so many packets in a row where a share of them is lost at random.
+fn in_a_row(share: f64, packets: u32) -> f64 {
+    share.powf(f64::from(packets))
 }
 
 /// Whether the far capture shows nothing at all while packets came faster than a ring buffer holds: then it is the
