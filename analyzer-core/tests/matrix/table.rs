@@ -125,7 +125,10 @@ const HEAD: &str = "\
 # Faults under noise
 
 Of {pairs} pairs with and without a fault, in all combinations of the noise below: how often each finding was made
-of how often it was due, and after a plus how many were false. Written by `UPDATE_SNAPSHOTS=1 cargo test --test matrix`.";
+of how often it was due, and after a plus how many were false. Written by `UPDATE_SNAPSHOTS=1 cargo test --test matrix`.
+
+Datagrams that a capture misses and nothing else tells of cannot be told from lost ones: the last column says how that
+looks. A finding is due at any severity where it is context by nature, else as a warning or an error.";
 
 /// Holds the table to the one that is kept.
 pub(crate) fn check(table: &str) {

@@ -484,6 +484,11 @@ fn token_bucket(scene: &Scene, direction: Direction, losses: &[Event], ratio: f6
         .collect();
     // The bucket is full at first: the line begins once that is spent.
     let tail = &points[points.len() / 10..];
+    /// Fewest packets that have to pass between the losses: where next to nothing does, nothing is rationed.
+    const PASSING: f64 = 10.0;
+    if tail[tail.len() - 1].1 - tail[0].1 < PASSING {
+        return None;
+    }
     let largest = losses.iter().map(|event| event.size).max().unwrap_or(1).max(1);
     let by_packets = line(tail.iter().map(|point| (point.0, point.1)));
     let by_bytes = line(tail.iter().map(|point| (point.0, point.2)));
