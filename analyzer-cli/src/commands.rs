@@ -38,7 +38,7 @@ pub(crate) fn explain(id: &str) -> anyhow::Result<()> {
         page.blank();
         page.styled_line(BOLD, "Thresholds (--threshold NAME=VALUE)");
         for threshold in spec.thresholds {
-            let Threshold { name, unit, default, source } = threshold;
+            let Threshold { name, unit, default, source, .. } = threshold;
             page.hanging("-", Style::new(), 2, &format!("`{name}={default}`: {unit}. {source}"));
         }
     }

@@ -22,5 +22,5 @@ fn wanted(finding: &Finding, asked: &Analyze) -> bool {
 
 /// Whether a person should act on this finding.
 pub(crate) fn actionable(finding: &Finding) -> bool {
-    finding.severity <= Severity::Warning
+    finding.actionable()
 }

@@ -8,7 +8,7 @@ use crate::align::steps;
 use crate::align::survey::{Survey, distinctive};
 use crate::align::topology::{self, PairedFlow};
 use crate::capture::{self, CaptureSet, CaptureSummary, Only, Steps};
-use crate::detect::{self, Boundary, PairView, Scene, Selection, Witness};
+use crate::detect::{self, Boundary, Detector, PairView, Scene, Selection, Witness};
 use crate::error::Error;
 use crate::evidence::{self, FlowStats, Matches, Trace, Traced};
 use crate::facts::{EventIndex, PairFacts, Tally, state};
@@ -109,6 +109,7 @@ pub struct Analysis {
     cancel: Option<Arc<AtomicBool>>,
     every_flow: bool,
     matches: bool,
+    detectors: Vec<Box<dyn Detector>>,
 }
 
 impl Analysis {
@@ -180,6 +181,13 @@ impl Analysis {
         self
     }
 
+    /// Adds a detector to those that come with the library.
+    #[must_use]
+    pub fn detector(mut self, detector: impl Detector + 'static) -> Self {
+        self.detectors.push(Box::new(detector));
+        self
+    }
+
     /// Is called after every window, from the thread that runs the analysis.
     #[must_use]
     pub fn progress(mut self, progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
@@ -219,6 +227,7 @@ impl Analysis {
         let (Some(a), Some(b)) = (self.a, self.b) else {
             return Err(Error::Usage("two captures are needed".into()));
         };
+        detect::check(&self.detectors, &self.options)?;
         let again = a.again().zip(b.again());
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(self.options.threads)
@@ -226,7 +235,7 @@ impl Analysis {
             .map_err(|error| Error::Usage(format!("cannot start {} threads: {error}", self.options.threads)))?;
         let (progress, cancel, options) = (self.progress, self.cancel, self.options);
         let witnesses = Witnesses::open(&options)?;
-        let (every_flow, matches) = (self.every_flow, self.matches);
+        let (every_flow, matches, detectors) = (self.every_flow, self.matches, &self.detectors);
         let idle_time = IDLE_TIME.max(2 * SECOND * witnesses.host.value(&UDP_STREAM));
         let interfaces = self.interfaces;
         let time = [options.from, options.to];
@@ -236,6 +245,7 @@ impl Analysis {
             if matches {
                 engine.keep_matches();
             }
+            engine.detectors = detectors;
             engine.run(offset, time)
         };
         pool.install(|| {
@@ -294,6 +304,8 @@ struct Engine<'a> {
     closed: std::collections::VecDeque<(u32, u32, i64)>,
     finished: Vec<PairView>,
     idle_time: i64,
+    /// The detectors of the caller.
+    detectors: &'a [Box<dyn Detector>],
     finished_count: u64,
     finished_paired: u64,
     /// Whether `flows` is asked for.
@@ -323,6 +335,7 @@ impl<'a> Engine<'a> {
             closed: std::collections::VecDeque::new(),
             finished: Vec::new(),
             idle_time: IDLE_TIME,
+            detectors: &[],
             finished_count: 0,
             finished_paired: 0,
             every_flow,
@@ -647,7 +660,8 @@ impl<'a> Engine<'a> {
         if self.every_flow && self.flows.len() < evidence::MOST_FLOWS {
             self.flows.push(FlowStats::new(&view));
         }
-        if self.finished.len() < MAX_FINISHED && view.notable() {
+        let wanted = || view.notable() || self.detectors.iter().any(|detector| detector.keeps(&view));
+        if self.finished.len() < MAX_FINISHED && wanted() {
             self.finished.push(view);
         }
     }
@@ -771,7 +785,7 @@ impl<'a> Engine<'a> {
         };
         scene.missed = detect::missed(&scene);
         scene.coverage = detect::coverage(&scene);
-        let findings = detect::run(&scene);
+        let findings = detect::run(&scene, self.detectors);
         for flow in &mut stats {
             flow.settle(&clock);
         }

@@ -29,6 +29,13 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
+impl Report {
+    /// The findings that call for somebody to act: errors and warnings.
+    pub fn actionable(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.actionable())
+    }
+}
+
 /// The two inputs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Inputs {
@@ -251,6 +258,14 @@ pub struct Finding {
     pub filters: Filters,
     /// What to do, best first.
     pub fixes: Vec<Fix>,
+}
+
+impl Finding {
+    /// Whether it calls for somebody to act: an error or a warning.
+    pub fn actionable(&self) -> bool {
+        // `Severity` is ordered worst first.
+        self.severity <= Severity::Warning
+    }
 }
 
 /// Most frames of a point that a finding lists.

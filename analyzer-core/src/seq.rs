@@ -2,31 +2,31 @@
 
 /// `a - b` as a signed distance: positive when `a` is ahead of `b`.
 #[inline]
-pub const fn distance(a: u32, b: u32) -> i32 {
+pub(crate) const fn distance(a: u32, b: u32) -> i32 {
     a.wrapping_sub(b) as i32
 }
 
 /// Whether `a` comes before `b`.
 #[inline]
-pub const fn before(a: u32, b: u32) -> bool {
+pub(crate) const fn before(a: u32, b: u32) -> bool {
     distance(a, b) < 0
 }
 
 /// Whether `a` comes after `b`.
 #[inline]
-pub const fn after(a: u32, b: u32) -> bool {
+pub(crate) const fn after(a: u32, b: u32) -> bool {
     distance(a, b) > 0
 }
 
 /// The later of two sequence numbers.
 #[inline]
-pub const fn later(a: u32, b: u32) -> u32 {
+pub(crate) const fn later(a: u32, b: u32) -> u32 {
     if before(a, b) { b } else { a }
 }
 
 /// The earlier of two sequence numbers.
 #[inline]
-pub const fn earlier(a: u32, b: u32) -> u32 {
+pub(crate) const fn earlier(a: u32, b: u32) -> u32 {
     if before(a, b) { a } else { b }
 }
 

@@ -79,6 +79,7 @@ impl Reasons {
 
 /// What one detector holds of some packets.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Claim {
     /// The detector's id.
     pub id: &'static str,

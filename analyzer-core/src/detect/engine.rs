@@ -1,8 +1,8 @@
 //! Runs the detectors, lets causes outrank symptoms, and puts claims that belong together into one finding.
 
 use super::claim::Claim;
+use super::detector::Detector;
 use super::scene::Scene;
-use super::spec::Spec;
 use super::testimony;
 use crate::report::{Directions, Finding, Severity, Where};
 use crate::time::SECOND;
@@ -54,9 +54,14 @@ const LINK_FAULTS: &[&str] = &["reflected-frame"];
 /// How long before its cause is recognised a symptom may begin and still be its effect.
 const LEAD: i64 = SECOND;
 
-/// Findings of all detectors, ordered by severity, then first time.
-pub(super) fn run(scene: &Scene, specs: &[Spec]) -> Vec<Finding> {
-    let mut claims: Vec<Claim> = specs.iter().flat_map(|spec| (spec.observe)(scene)).collect();
+/// Findings of all detectors, ordered by severity, then first time. Each has an id of its own.
+pub(super) fn run(scene: &Scene, detectors: &[&dyn Detector]) -> Vec<Finding> {
+    let mut claims: Vec<Claim> = Vec::new();
+    for detector in detectors {
+        let id = detector.spec().id;
+        // A claim comes back to the detector that made it, whatever that wrote into it.
+        claims.extend(detector.observe(scene).into_iter().map(|claim| Claim { id, ..claim }));
+    }
     explain(&mut claims);
     if scene.selection.of_flows() {
         // All flows speak for and against one another; only then are those left out that nobody asked for.
@@ -73,8 +78,8 @@ pub(super) fn run(scene: &Scene, specs: &[Spec]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = groups
         .values()
         .filter_map(|group| {
-            let spec = specs.iter().find(|spec| spec.id == group[0].id)?;
-            let mut finding = (spec.conclude)(scene, group);
+            let detector = detectors.iter().find(|detector| detector.spec().id == group[0].id)?;
+            let mut finding = detector.conclude(scene, group);
             testimony::settle(scene, &mut finding);
             super::place::name_frames(scene, &mut finding);
             Some(finding)

@@ -14,7 +14,7 @@ const MOST_RANGES: usize = 40;
 const MOST_FLOWS: usize = 8;
 
 /// The filters of a finding, one for each file.
-pub fn filters(scene: &Scene, claims: &[Claim], flows: &[u32]) -> Filters {
+pub(super) fn filters(scene: &Scene, claims: &[Claim], flows: &[u32]) -> Filters {
     let one = |point: Point| {
         let mut frames: Vec<u32> = claims
             .iter()
@@ -93,7 +93,7 @@ fn by_flow(scene: &Scene, point: Point, flows: &[u32], first: Time, last: Time) 
 }
 
 /// The filter of one flow at a point.
-pub fn flow_filter(pair: &PairView, point: Point) -> Option<String> {
+pub(super) fn flow_filter(pair: &PairView, point: Point) -> Option<String> {
     let (inside, outside) = pair.ends(point)?;
     let family = match pair.family() {
         Family::V4 => "ip",

@@ -16,6 +16,7 @@ use std::net::IpAddr;
 
 /// All that one analysis has learned.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Scene {
     /// Flow pairs, and flows of one point alone, by serial number.
     pub pairs: Vec<PairView>,
@@ -61,6 +62,7 @@ pub struct Scene {
 
 /// The flows that the report is restricted to; both lists empty for all.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Selection {
     /// Addresses, one of which is an end of the flow at either point.
     pub hosts: Vec<IpAddr>,
@@ -89,6 +91,7 @@ impl Selection {
 
 /// A flow pair, or a flow of one point alone.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct PairView {
     /// Serial number, as in events.
     pub serial: u32,

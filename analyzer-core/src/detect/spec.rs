@@ -1,8 +1,7 @@
 //! What a detector says of itself.
 
-use super::claim::Claim;
 use super::scene::Scene;
-use crate::report::{Finding, Severity};
+use crate::report::Severity;
 use crate::time::SECOND;
 use crate::witness::sysctl::Setting;
 
@@ -10,7 +9,8 @@ use crate::witness::sysctl::Setting;
 const JIFFIES: f64 = 0.1;
 
 /// A threshold that a user may set by name.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Threshold {
     /// `detector.quantity`.
     pub name: &'static str,
@@ -22,8 +22,17 @@ pub struct Threshold {
     pub source: &'static str,
 }
 
-/// A detector: what it says of itself, and its two steps.
-#[derive(Clone, Copy)]
+impl Threshold {
+    /// A threshold: `detector.quantity`, its unit in words, its value unless the user sets another, and where that comes
+    /// from.
+    pub const fn new(name: &'static str, unit: &'static str, default: f64, source: &'static str) -> Self {
+        Self { name, unit, default, source }
+    }
+}
+
+/// What a detector says of itself.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Spec {
     /// Its id, as in findings.
     pub id: &'static str,
@@ -37,13 +46,35 @@ pub struct Spec {
     pub thresholds: &'static [Threshold],
     /// The text of its file, whose head is what `explain` prints.
     pub source: &'static str,
-    /// Step one: what it finds, flow by flow.
-    pub observe: fn(&Scene) -> Vec<Claim>,
-    /// Step two: one finding from the claims that belong together.
-    pub conclude: fn(&Scene, &[Claim]) -> Finding,
 }
 
 impl Spec {
+    /// A detector of this id, that says this, and at worst with this severity. It has no causes and no thresholds.
+    pub const fn new(id: &'static str, says: &'static str, severity: Severity) -> Self {
+        Self { id, says, causes: &[], severity, thresholds: &[], source: "" }
+    }
+
+    /// The causes that it tells apart.
+    #[must_use]
+    pub const fn causes(mut self, causes: &'static [&'static str]) -> Self {
+        self.causes = causes;
+        self
+    }
+
+    /// Its thresholds, which [`Options::thresholds`](crate::Options::thresholds) may change. Their names begin with its id.
+    #[must_use]
+    pub const fn thresholds(mut self, thresholds: &'static [Threshold]) -> Self {
+        self.thresholds = thresholds;
+        self
+    }
+
+    /// The text of its file: `include_str!("telnet.rs")`. Its head is its [documentation](Self::doc).
+    #[must_use]
+    pub const fn source(mut self, source: &'static str) -> Self {
+        self.source = source;
+        self
+    }
+
     /// What it is, how it looks in a pair, what is mistaken for it, what to do: the head of its file.
     pub fn doc(&self) -> String {
         let mut text = String::new();

@@ -18,7 +18,7 @@ const CHANCE: f64 = 0.01;
 
 /// Where a flow's packets end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum End {
+pub(super) enum End {
     /// They enter the host and do not leave it.
     Host,
     /// They enter the host, and the host answers them with a reset.
@@ -29,7 +29,7 @@ pub enum End {
 
 /// A flow that stopped for good.
 #[derive(Clone, Copy, Debug)]
-pub struct Stop {
+pub(super) struct Stop {
     /// Serial number of the flow.
     pub serial: u32,
     /// Where its packets end.
@@ -47,7 +47,7 @@ pub struct Stop {
 }
 
 /// All flows that stopped, by time.
-pub fn stops(scene: &Scene) -> Vec<Stop> {
+pub(super) fn stops(scene: &Scene) -> Vec<Stop> {
     let usual = Direction::BOTH.map(|direction| usual_loss(scene, direction));
     let mut stops: Vec<Stop> = scene.pairs.iter().filter_map(|pair| stop(scene, pair, usual)).collect();
     stops.sort_by_key(|stop| (stop.at, stop.serial));
@@ -56,7 +56,7 @@ pub fn stops(scene: &Scene) -> Vec<Stop> {
 
 /// The largest group of flows that may have stopped at one moment, within `window` nanoseconds, and whose packets end in the
 /// host (or outside of it).
-pub fn together(stops: &[Stop], outside: bool, window: i64) -> Vec<Stop> {
+pub(super) fn together(stops: &[Stop], outside: bool, window: i64) -> Vec<Stop> {
     let own: Vec<&Stop> = stops.iter().filter(|stop| (stop.end == End::Outside) == outside).collect();
     let mut ends: Vec<i64> = own.iter().map(|stop| stop.at.0).collect();
     let mut begins: Vec<i64> = own.iter().map(|stop| stop.before.0).collect();
@@ -179,7 +179,7 @@ fn outside(scene: &Scene, pair: &PairView) -> Option<Stop> {
 }
 
 /// The end of the captures, on A's clock.
-pub fn end(scene: &Scene) -> Time {
+pub(super) fn end(scene: &Scene) -> Time {
     Point::BOTH
         .into_iter()
         .filter_map(|point| Some(scene.clock.to_a(point, scene.presence[point.index()].span?.1)))

@@ -25,6 +25,7 @@ const PRINTED_LATE: i64 = 2 * SECOND;
 
 /// The witnesses of an analysis.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Witness {
     /// The log of connection tracking.
     pub log: Option<Log>,
@@ -37,6 +38,7 @@ pub struct Witness {
 
 /// Who ended an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum By {
     /// A program.
     Program,
@@ -50,6 +52,7 @@ pub enum By {
 
 /// The end of an entry.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Gone<'a> {
     /// Who ended it.
     pub by: By,
@@ -63,6 +66,7 @@ pub struct Gone<'a> {
 
 /// What the log tells of a flow's entry at a moment.
 #[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
 pub enum Testimony<'a> {
     /// Nothing.
     #[default]
@@ -316,7 +320,7 @@ fn gathered(lags: &[i64]) -> Option<i64> {
 }
 
 /// What had become of the entries of some claims, as a clause, as far as the log tells one story of them all.
-pub fn lost(claims: &[Claim]) -> Option<String> {
+pub(super) fn lost(claims: &[Claim]) -> Option<String> {
     let told = |claim: &Claim, name: &str| claim.details.get("conntrack")?.get(name)?.as_str().map(str::to_owned);
     let by = told(claims.first()?, "by")?;
     if claims.iter().any(|claim| told(claim, "by").as_ref() != Some(&by)) {

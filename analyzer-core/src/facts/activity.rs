@@ -15,6 +15,7 @@ const MAX_BINS: usize = 8192;
 
 /// A time in which nothing of one direction passed a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Gap {
     /// Last packet before.
     pub start: i64,

@@ -3,6 +3,7 @@
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
+#[non_exhaustive]
 pub enum EventKind {
     /// A packet was seen at this point only. `a`: its number in its track; `b`: bytes of the track before it.
     Unmatched,
@@ -35,6 +36,7 @@ const KINDS: usize = EventKind::OptionsDiffer as usize + 1;
 
 /// One event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Event {
     /// Time in the clock of the point.
     pub time: i64,

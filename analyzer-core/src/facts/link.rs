@@ -23,6 +23,7 @@ const MAX_BRIDGES: usize = 64;
 
 /// A frame to a group that came again, unchanged, within half a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Echo {
     /// Its source MAC.
     pub mac: u64,
@@ -50,6 +51,7 @@ struct Recent {
 
 /// Questions in a row without an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Unanswered {
     /// How many.
     pub count: u32,
@@ -63,6 +65,7 @@ pub struct Unanswered {
 
 /// What one asker asked, and with what success.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Asked {
     /// The asker's MAC.
     pub mac: u64,
@@ -111,6 +114,7 @@ impl Asked {
 
 /// Spanning tree at a point.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct SpanningTree {
     /// BPDUs in all.
     pub count: u64,
@@ -127,6 +131,7 @@ pub struct SpanningTree {
 
 /// The link layer of one point.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct LinkFacts {
     recent: Vec<Recent>,
     /// Frames to groups.

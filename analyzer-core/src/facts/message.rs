@@ -47,6 +47,7 @@ impl EchoPace {
 
 /// A DNS question whose answer has not reached the client yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Question {
     /// Transaction id.
     pub id: u16,

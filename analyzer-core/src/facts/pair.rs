@@ -59,6 +59,7 @@ pub const NO_NODE: u32 = u32::MAX;
 /// One direction of a flow at one point: the part that every packet touches, one cache line.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
+#[non_exhaustive]
 pub struct Track {
     /// Time of the last packet, in the point's clock.
     pub last_time: i64,
@@ -133,6 +134,7 @@ impl Track {
 
 /// Consecutive packets of one direction that were seen at this point only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Run {
     /// How many.
     pub count: u32,
@@ -166,6 +168,7 @@ pub enum Fate {
 
 /// The rare facts of one direction at one point.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct TrackMore {
     /// Sequence ranges not seen here (yet).
     pub holes: Holes,
@@ -237,6 +240,7 @@ impl TrackMore {
 
 /// A range that its sender repeats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Head {
     /// Its first sequence number.
     pub seq: u32,
@@ -256,6 +260,7 @@ pub struct Head {
 
 /// The options of a SYN as seen at one point.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SynOptions {
     /// Whether a SYN was seen.
     pub seen: bool,
@@ -282,6 +287,7 @@ pub const MAX_ICMP: usize = 8;
 
 /// Payload that went one way, with none the other way in between.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Turn {
     /// Time of its first packet.
     pub start: i64,
@@ -327,6 +333,7 @@ impl Turn {
 
 /// A reset, and how things stood when it came.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Reset {
     /// Where it was seen first.
     pub point: Point,
@@ -396,6 +403,7 @@ pub struct Reset {
 
 /// An ICMP error about the flow.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct IcmpSeen {
     /// Where it was seen first.
     pub point: Point,
@@ -459,6 +467,7 @@ pub mod pair_flags {
 /// The facts of a flow pair that are not per packet. The first cache line is what payload at B touches.
 #[derive(Clone, Debug, Default)]
 #[repr(C, align(64))]
+#[non_exhaustive]
 pub struct PairFacts {
     /// The latest payload that went one way, at B.
     pub turn: Turn,

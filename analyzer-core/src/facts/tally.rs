@@ -32,6 +32,7 @@ const KINDS: usize = Kind::Link as usize + 1;
 
 /// Counters of what passed, and of what was found at one point only.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Tally {
     /// Packets of paired flows by direction, point and kind.
     pub packets: [[[u64; KINDS]; 2]; 2],

@@ -102,6 +102,7 @@ impl Batch {
 
 /// What passed a point at all, paired or not: tells a filter from a loss.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Presence {
     /// Packets by kind.
     pub kinds: [u64; 9],

@@ -56,11 +56,9 @@ pub(super) const SPEC: Spec = Spec {
         },
     ],
     source: include_str!("arp_unanswered.rs"),
-    observe,
-    conclude,
 };
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let mut claims: BTreeMap<(u32, u32), Claim> = BTreeMap::new();
     let own = Point::BOTH.map(|point| scene.own_macs(point));
     let guests: Vec<u32> = inside_addresses(scene);
@@ -151,7 +149,7 @@ fn claim(target: u32, asker: u32, asked: &Asked, place: Where) -> Claim {
     claim
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let text = |claim: &Claim, name: &str| {
         claim.details.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_owned()

@@ -72,11 +72,9 @@ pub(super) const SPEC: Spec = Spec {
         },
     ],
     source: include_str!("bad_checksum.rs"),
-    observe,
-    conclude,
 };
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let mut claims = corrupted(scene);
     claims.extend(leaked(scene));
     claims.extend(dhcp(scene));
@@ -458,7 +456,7 @@ fn dhcp(scene: &Scene) -> Vec<Claim> {
     claims
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let sum = |name: &str| claims.iter().map(|claim| claim.number(name)).sum::<f64>() as u64;
     let dhcp = claims.iter().any(|claim| claim.details.contains_key("dhcp"));

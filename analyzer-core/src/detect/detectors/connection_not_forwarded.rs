@@ -59,11 +59,9 @@ pub(super) const SPEC: Spec = Spec {
         },
     ],
     source: include_str!("connection_not_forwarded.rs"),
-    observe,
-    conclude,
 };
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let stuck: Vec<&PairView> = scene.pairs.iter().filter(|pair| stuck(scene, pair)).collect();
     let Some(first) = stuck.iter().filter_map(|pair| first(scene, pair)).min() else { return Vec::new() };
     let known =
@@ -204,7 +202,7 @@ fn cause(scene: &Scene, stuck: &[&PairView], first: Time) -> (&'static str, Opti
     ("firewall", Some("no new flow at all crossed after the first of them".into()))
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let lively = claims[0].number("flows_that_crossed") as u64;
     finding.details.insert("flows_that_crossed".into(), lively.into());

@@ -40,11 +40,9 @@ pub(super) const SPEC: Spec = Spec {
         source: "the first retransmission comes after a second (RFC 6298): most answers are there by then",
     }],
     source: include_str!("connection_unanswered.rs"),
-    observe,
-    conclude,
 };
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let pairs = scene.pairs.iter().filter(|pair| pair.is_tcp() && pair.both() && pair.facts.icmp_count == 0);
     pairs
         .flat_map(|pair| Direction::BOTH.into_iter().filter_map(move |direction| unanswered(scene, pair, direction)))
@@ -85,7 +83,7 @@ fn unanswered(scene: &Scene, pair: &PairView, direction: Direction) -> Option<Cl
     Some(claim)
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let targets: BTreeSet<String> = claims
         .iter()

@@ -47,11 +47,9 @@ pub(super) const SPEC: Spec = Spec {
         },
     ],
     source: include_str!("dhcp_unanswered.rs"),
-    observe,
-    conclude,
 };
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let mut seen: BTreeMap<u64, [Option<&Asked>; 2]> = BTreeMap::new();
     for point in Point::BOTH {
         for (client, asked) in &scene.link[point.index()].dhcp {
@@ -100,7 +98,7 @@ fn claim(scene: &Scene, client: u64, points: [Option<&Asked>; 2]) -> Option<Clai
     Some(claim)
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let clients: Vec<String> = claims
         .iter()

@@ -56,11 +56,9 @@ pub(super) const SPEC: Spec = Spec {
         },
     ],
     source: include_str!("dns_unanswered.rs"),
-    observe,
-    conclude,
 };
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let mut claims: Vec<Claim> = scene
         .pairs
         .iter()
@@ -171,7 +169,7 @@ fn add(claim: &mut Claim, name: &str, more: u64) {
     claim.details.insert(name.into(), sum.into());
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let sum = |name: &str| claims.iter().map(|claim| claim.number(name)).sum::<f64>() as u64;
     let (raced, repetitions) = (sum("insertion_race"), sum("repetitions"));

@@ -47,11 +47,9 @@ pub(super) const SPEC: Spec = Spec {
         },
     ],
     source: include_str!("duplicate_frame.rs"),
-    observe,
-    conclude,
 };
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     Direction::BOTH.into_iter().filter_map(|direction| one_way(scene, direction)).collect()
 }
 
@@ -85,7 +83,7 @@ fn one_way(scene: &Scene, direction: Direction) -> Option<Claim> {
     Some(claim)
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let direction = if finding.direction == Directions::Inbound { Direction::Inbound } else { Direction::Outbound };
     let packets = claims[0].number("packets") as u64;

@@ -38,14 +38,12 @@ pub(super) const SPEC: Spec = Spec {
         source: "a host and the bridges and routers in it take one, seldom two",
     }],
     source: include_str!("header_rewritten.rs"),
-    observe,
-    conclude,
 };
 
 /// Congestion experienced.
 const ECN_CE: u64 = 3;
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let mut claims = Vec::new();
     for direction in Direction::BOTH {
         claims.extend(tos(scene, direction));
@@ -142,7 +140,7 @@ fn ttl(scene: &Scene, pair: &PairView, direction: Direction) -> Option<Claim> {
     Some(claim)
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let mut changes: BTreeMap<String, u64> = BTreeMap::new();
     for claim in claims {

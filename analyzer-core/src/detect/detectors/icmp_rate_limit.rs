@@ -57,11 +57,9 @@ pub(super) const SPEC: Spec = Spec {
         },
     ],
     source: include_str!("icmp_rate_limit.rs"),
-    observe,
-    conclude,
 };
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     scene
         .pairs
         .iter()
@@ -200,7 +198,7 @@ fn cite(scene: &Scene, pair: &PairView, requests: Direction, missing: &Missing, 
     }
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let sum = |name: &str| claims.iter().map(|claim| claim.number(name)).sum::<f64>();
     let (rate, sent) = (sum("rate_per_second"), sum("sent_per_second"));

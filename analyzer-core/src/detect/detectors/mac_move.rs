@@ -39,8 +39,6 @@ pub(super) const SPEC: Spec = Spec {
         source: "a bridge that has forgotten a MAC floods until the answer, which is a packet or two",
     }],
     source: include_str!("mac_move.rs"),
-    observe,
-    conclude,
 };
 
 /// Two addresses, a protocol, and the service: what a capture filter may tell apart.
@@ -53,7 +51,7 @@ fn talk(pair: &PairView, point: Point) -> Option<Talk> {
     Some((key.low.address.min(key.high.address), key.low.address.max(key.high.address), key.protocol, service))
 }
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let unicast = |pair: &&PairView| pair.family() != Family::Link && !pair.inner_ends().1.ip().is_multicast();
     let mut inside: BTreeMap<Talk, &PairView> = BTreeMap::new();
     for pair in scene.pairs.iter().filter(unicast).filter(|pair| pair.a.is_some() && pair.b.is_none()) {
@@ -104,7 +102,7 @@ fn claim(scene: &Scene, pair: &PairView, local: &PairView) -> Option<Claim> {
     Some(claim)
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let mut macs: Vec<String> =
         claims.iter().filter_map(|claim| claim.details.get("macs")?.get(0)?.as_str().map(str::to_owned)).collect();

@@ -27,11 +27,9 @@ pub(super) const SPEC: Spec = Spec {
     severity: Severity::Info,
     thresholds: &[],
     source: include_str!("mss_clamped.rs"),
-    observe,
-    conclude,
 };
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let both = |pair| Direction::BOTH.into_iter().filter_map(move |direction| clamped(scene, pair, direction));
     scene.pairs.iter().filter(|pair| pair.both()).flat_map(both).collect()
 }
@@ -55,7 +53,7 @@ fn clamped(scene: &Scene, pair: &PairView, direction: Direction) -> Option<Claim
     Some(claim)
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let (from, to) = (claims[0].number("mss_before"), claims[0].number("mss_after"));
     finding.details.insert("mss_before".into(), (from as u64).into());

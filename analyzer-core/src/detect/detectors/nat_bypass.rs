@@ -44,11 +44,9 @@ pub(super) const SPEC: Spec = Spec {
         source: "a closing connection leaks a FIN or a reset or two on most hosts",
     }],
     source: include_str!("nat_bypass.rs"),
-    observe,
-    conclude,
 };
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let families: BTreeSet<Family> =
         scene.pairs.iter().filter(|pair| translated(scene, pair)).map(PairView::family).collect();
     if families.is_empty() {
@@ -130,7 +128,7 @@ fn claim(scene: &Scene, pair: &PairView, flow: u32, whole: bool) -> Claim {
     claim
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let whole = claims.iter().filter(|claim| claim.details.get("whole_flow") == Some(&true.into())).count();
     finding.details.insert("whole_flows".into(), whole.into());

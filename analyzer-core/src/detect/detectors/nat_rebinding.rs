@@ -43,11 +43,9 @@ pub(super) const SPEC: Spec = Spec {
         source: "conntrack counts its timers in whole seconds: no translation expires sooner",
     }],
     source: include_str!("nat_rebinding.rs"),
-    observe,
-    conclude,
 };
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     // The last pair of each chain stands for the flow, so that a flow that moved twice is one flow.
     let mut chains: BTreeMap<u32, Vec<(&PairView, &PairView)>> = BTreeMap::new();
     let mut latest: BTreeMap<u32, u32> = BTreeMap::new();
@@ -123,7 +121,7 @@ fn outer(pair: &PairView) -> Option<String> {
     Some(pair.endpoint(if inside == inner { outside } else { inside }))
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let idle = claims.iter().map(|claim| claim.number("idle_before_seconds")).fold(f64::MAX, f64::min);
     let mappings: Vec<Value> =

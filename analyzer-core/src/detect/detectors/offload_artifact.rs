@@ -33,11 +33,9 @@ pub(super) const SPEC: Spec = Spec {
     severity: Severity::Info,
     thresholds: &[],
     source: include_str!("offload_artifact.rs"),
-    observe,
-    conclude,
 };
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     Direction::BOTH.into_iter().filter_map(|direction| one_way(scene, direction)).collect()
 }
 
@@ -84,7 +82,7 @@ fn one_way(scene: &Scene, direction: Direction) -> Option<Claim> {
     Some(claim)
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let said = finding.details.remove("said").and_then(|said| Some(said.as_str()?.to_owned())).unwrap_or_default();
     finding.summary = format!("Offload had not done its work yet where the captures stand: {said}. That is normal.");

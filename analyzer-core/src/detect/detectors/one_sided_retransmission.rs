@@ -43,11 +43,9 @@ pub(super) const SPEC: Spec = Spec {
         source: "a place is named only from five lost ranges on: fewer may be chance",
     }],
     source: include_str!("one_sided_retransmission.rs"),
-    observe,
-    conclude,
 };
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let mut claims = Vec::new();
     for direction in Direction::BOTH {
         let total = scene.event_count(EventKind::LostBetween, direction.entry(), direction);
@@ -115,7 +113,7 @@ fn reasons(scene: &Scene, direction: Direction, total: u64) -> Reasons {
         )
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let direction = if finding.direction == Directions::Inbound { Direction::Inbound } else { Direction::Outbound };
     let bytes = claims.iter().map(|claim| claim.number("retransmitted_bytes")).sum::<f64>() as u64;

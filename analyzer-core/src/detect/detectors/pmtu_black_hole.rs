@@ -79,11 +79,9 @@ pub(super) const SPEC: Spec = Spec {
         },
     ],
     source: include_str!("pmtu_black_hole.rs"),
-    observe,
-    conclude,
 };
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let peers = Peers::new(scene);
     let mut claims = Vec::new();
     for pair in &scene.pairs {
@@ -319,7 +317,7 @@ fn times(n: u32) -> String {
     }
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let numbers = |name: &str| claims.iter().filter_map(|claim| claim.details.get(name)?.as_u64()).collect::<Vec<_>>();
     let mtu = numbers("mtu").into_iter().min();

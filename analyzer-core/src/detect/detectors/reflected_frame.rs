@@ -60,11 +60,9 @@ pub(super) const SPEC: Spec = Spec {
         },
     ],
     source: include_str!("reflected_frame.rs"),
-    observe,
-    conclude,
 };
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     came_twice(scene).or_else(|| in_and_out(scene)).or_else(|| only_in(scene)).into_iter().collect()
 }
 
@@ -240,7 +238,7 @@ fn describe(claim: &mut Claim, macs: &BTreeSet<u64>, trailers: Option<usize>) {
     claim.details.insert("trailer".into(), json!(trailers));
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let macs: Vec<String> = claims[0]
         .details

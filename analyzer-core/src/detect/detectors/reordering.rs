@@ -37,11 +37,9 @@ pub(super) const SPEC: Spec = Spec {
         source: "one or two are an accident of the capture's own time stamps",
     }],
     source: include_str!("reordering.rs"),
-    observe,
-    conclude,
 };
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     Direction::BOTH.into_iter().flat_map(|direction| one_way(scene, direction)).collect()
 }
 
@@ -88,7 +86,7 @@ fn offered(scene: &Scene, pair: u32, direction: Direction) -> u64 {
     scene.pair(pair).map_or(0, |pair| u64::from(pair.track(direction, direction.entry()).packets))
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let offered = claims.iter().map(|claim| claim.number("offered")).sum::<f64>() as u64;
     finding.details.insert("offered".into(), offered.into());

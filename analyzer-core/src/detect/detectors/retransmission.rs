@@ -65,8 +65,6 @@ pub(super) const SPEC: Spec = Spec {
         },
     ],
     source: include_str!("retransmission.rs"),
-    observe,
-    conclude,
 };
 
 /// How long after an ICMP error repetitions are its consequence.
@@ -88,7 +86,7 @@ impl Repeated<'_> {
     }
 }
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     Direction::BOTH.into_iter().flat_map(|direction| one_way(scene, direction)).collect()
 }
 
@@ -179,7 +177,7 @@ fn claim(scene: &Scene, direction: Direction, flow: &Repeated<'_>, many: bool) -
     claim
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let sum = |name: &str| claims.iter().map(|claim| claim.number(name)).sum::<f64>() as u64;
     let (spurious, needed, segments, discovery) =

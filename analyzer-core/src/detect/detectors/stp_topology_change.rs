@@ -37,11 +37,9 @@ pub(super) const SPEC: Spec = Spec {
         source: "a root announces one change for 35 s (max age and forward delay); one BPDU is proof",
     }],
     source: include_str!("stp_topology_change.rs"),
-    observe,
-    conclude,
 };
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let tree = &scene.link[Point::B.index()].spanning_tree;
     let own = scene.own_macs(Point::B);
     let foreign: Vec<_> = tree.changes.items().iter().filter(|(_, sender)| !own.contains(sender)).collect();
@@ -69,7 +67,7 @@ fn observe(scene: &Scene) -> Vec<Claim> {
     vec![claim]
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let bpdus = claims[0].number("bpdus") as u64;
     finding.summary = format!(

@@ -70,11 +70,9 @@ pub(super) const SPEC: Spec = Spec {
         },
     ],
     source: include_str!("synchronous_drop.rs"),
-    observe,
-    conclude,
 };
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let all = stops::stops(scene);
     [false, true].into_iter().filter_map(|outside| one(scene, &all, outside)).collect()
 }
@@ -349,7 +347,7 @@ fn protocol(scene: &Scene, group: &[Stop]) -> &'static str {
     if names.len() == 1 { names.into_iter().next().unwrap_or("ip") } else { "ip" }
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let number = |name: &str| claims[0].number(name);
     let spread = duration((number("spread_seconds") * 1e9) as i64);

@@ -58,8 +58,6 @@ pub(super) const SPEC: Spec = Spec {
         },
     ],
     source: include_str!("synchronous_stall.rs"),
-    observe,
-    conclude,
 };
 
 /// Slack between the edges of the silences of both captures and of both directions: what is on its way when one side
@@ -83,7 +81,7 @@ impl Silence {
     }
 }
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let mut found: Vec<(Silence, Where, Proof)> = Vec::new();
     for point in Point::BOTH {
         for direction in Direction::BOTH {
@@ -302,7 +300,7 @@ fn claim(scene: &Scene, silence: &Silence, place: Where, proof: &Proof) -> Optio
     Some(claim)
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let longest =
         claims.iter().max_by(|one, other| one.number("duration_seconds").total_cmp(&other.number("duration_seconds")));

@@ -130,8 +130,6 @@ pub(super) const SPEC: Spec = Spec {
         },
     ],
     source: include_str!("tcp_reset.rs"),
-    observe,
-    conclude,
 };
 
 /// The host's timers of an open connection.
@@ -148,7 +146,7 @@ enum Sender {
     Unknown,
 }
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let pairs = scene.pairs.iter().filter(|pair| pair.is_tcp() && pair.both() && !pair.facts.resets.is_empty());
     let moved = moved(scene);
     let mut claims: Vec<Claim> = pairs.filter_map(|pair| cut(scene, pair, &moved)).collect();
@@ -525,7 +523,7 @@ fn habits(scene: &Scene, claims: &mut [Claim]) {
     }
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let resets: Vec<Value> = claims
         .iter()

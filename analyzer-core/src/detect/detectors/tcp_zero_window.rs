@@ -30,11 +30,9 @@ pub(super) const SPEC: Spec = Spec {
     severity: Severity::Info,
     thresholds: &[],
     source: include_str!("tcp_zero_window.rs"),
-    observe,
-    conclude,
 };
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let mut claims = Vec::new();
     for direction in Direction::BOTH {
         let point = direction.entry();
@@ -66,7 +64,7 @@ fn observe(scene: &Scene) -> Vec<Claim> {
     claims
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let probes = claims.iter().map(|claim| claim.number("window_probes")).sum::<f64>() as u64;
     finding.details.insert("window_probes".into(), probes.into());

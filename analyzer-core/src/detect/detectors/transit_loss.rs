@@ -70,11 +70,9 @@ pub(super) const SPEC: Spec = Spec {
         },
     ],
     source: include_str!("transit_loss.rs"),
-    observe,
-    conclude,
 };
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     Direction::BOTH.into_iter().flat_map(|direction| one_way(scene, direction)).collect()
 }
 
@@ -253,7 +251,7 @@ fn within(ranges: &[(i64, i64)], time: i64) -> bool {
     next > 0 && time <= ranges[next - 1].1
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let direction = if finding.direction == Directions::Inbound { Direction::Inbound } else { Direction::Outbound };
     let lost = finding.packet_count;

@@ -83,11 +83,9 @@ pub(super) const SPEC: Spec = Spec {
         },
     ],
     source: include_str!("udp_stall.rs"),
-    observe,
-    conclude,
 };
 
-fn observe(scene: &Scene) -> Vec<Claim> {
+pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let others = Others::new(scene);
     scene
         .pairs
@@ -464,7 +462,7 @@ fn seconds(nanoseconds: i64) -> f64 {
     (nanoseconds as f64 / 1e6).round() / 1e3
 }
 
-fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
+pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let longest = |name: &str| claims.iter().map(|claim| claim.number(name)).fold(0.0, f64::max);
     let (idle, stalled) = (longest("idle_before_seconds"), longest("stalled_seconds"));
