@@ -52,6 +52,11 @@
 //! [`Error`] means that there is no report. Nothing here panics on any input, prints, or reads a clock; with the same input the
 //! report is the same, whatever the number of threads.
 //!
+//! # Features
+//! All are on by default.
+//! - `gzip`, `zstd`, `lz4`: captures compressed in these ways. Without one of them such a capture is an error that
+//!   says so.
+//!
 //! # What may change
 //! Versions follow semantic versioning. Structs and enumerations that will grow are `#[non_exhaustive]`; the names of
 //! findings, causes and thresholds, and the JSON, are covered as well. [`align`] and [`flow`] are public for this project's

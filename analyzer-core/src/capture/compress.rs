@@ -81,17 +81,57 @@ struct Unpacker {
     /// Between two streams.
     packed: Option<Packed>,
     /// Inside one.
-    stream: Option<Stream>,
+    stream: Option<Box<dyn Stream>>,
     compression: Compression,
     /// Streams begun.
     streams: u64,
 }
 
 /// One gzip member, or one frame of zstd or lz4.
-enum Stream {
-    Gzip(Box<flate2::bufread::GzDecoder<Packed>>),
-    Zstd(Box<zstd::stream::read::Decoder<'static, Packed>>),
-    Lz4(Box<lz4_flex::frame::FrameDecoder<Packed>>),
+trait Stream: Read + Send {
+    /// Gives the packed bytes back once it has ended.
+    fn finish(self: Box<Self>) -> io::Result<Packed>;
+}
+
+#[cfg(feature = "gzip")]
+impl Stream for flate2::bufread::GzDecoder<Packed> {
+    fn finish(self: Box<Self>) -> io::Result<Packed> {
+        Ok(self.into_inner())
+    }
+}
+
+#[cfg(feature = "zstd")]
+impl Stream for zstd::stream::read::Decoder<'static, Packed> {
+    fn finish(self: Box<Self>) -> io::Result<Packed> {
+        Ok((*self).finish())
+    }
+}
+
+#[cfg(feature = "lz4")]
+impl Stream for lz4_flex::frame::FrameDecoder<Packed> {
+    fn finish(self: Box<Self>) -> io::Result<Packed> {
+        let packed = self.into_inner();
+        // A frame cut between two blocks ends for the decoder as if it were whole; only a whole one ends without having
+        // asked for more than there is. A legacy frame has no end mark to ask for.
+        if packed.ended && !packed.legacy { Err(ErrorKind::UnexpectedEof.into()) } else { Ok(packed) }
+    }
+}
+
+/// Begins a stream.
+fn stream(compression: Compression, packed: Packed) -> io::Result<Box<dyn Stream>> {
+    match compression {
+        #[cfg(feature = "gzip")]
+        Compression::Gzip => Ok(Box::new(flate2::bufread::GzDecoder::new(packed))),
+        #[cfg(feature = "zstd")]
+        Compression::Zstd => Ok(Box::new(zstd::stream::read::Decoder::with_buffer(packed)?.single_frame())),
+        #[cfg(feature = "lz4")]
+        Compression::Lz4 => Ok(Box::new(lz4_flex::frame::FrameDecoder::new(packed))),
+        #[cfg(not(all(feature = "gzip", feature = "zstd", feature = "lz4")))]
+        other => {
+            drop(packed);
+            Err(io::Error::new(ErrorKind::Unsupported, other.name()))
+        }
+    }
 }
 
 impl Unpacker {
@@ -137,12 +177,7 @@ impl Unpacker {
                 return Ok(0);
             }
             let Some(stream) = &mut self.stream else { return Ok(0) };
-            let count = match stream {
-                Stream::Gzip(decoder) => decoder.read(buffer),
-                Stream::Zstd(decoder) => decoder.read(buffer),
-                Stream::Lz4(decoder) => decoder.read(buffer),
-            };
-            match count {
+            match stream.read(buffer) {
                 Ok(0) => self.finish()?,
                 other => return other,
             }
@@ -170,32 +205,14 @@ impl Unpacker {
         }
         packed.ended = false;
         self.streams += 1;
-        self.stream = Some(match self.compression {
-            Compression::Gzip => Stream::Gzip(Box::new(flate2::bufread::GzDecoder::new(packed))),
-            Compression::Zstd => {
-                Stream::Zstd(Box::new(zstd::stream::read::Decoder::with_buffer(packed)?.single_frame()))
-            }
-            Compression::Lz4 => Stream::Lz4(Box::new(lz4_flex::frame::FrameDecoder::new(packed))),
-        });
+        self.stream = Some(stream(self.compression, packed)?);
         Ok(true)
     }
 
     /// Takes back the packed bytes from a stream that has ended.
     fn finish(&mut self) -> io::Result<()> {
-        match self.stream.take() {
-            Some(Stream::Gzip(decoder)) => self.packed = Some(decoder.into_inner()),
-            Some(Stream::Zstd(decoder)) => self.packed = Some(decoder.finish()),
-            Some(Stream::Lz4(decoder)) => {
-                let packed = decoder.into_inner();
-                // A frame cut between two blocks ends for the decoder as if it were whole; only a whole one ends
-                // without having asked for more than there is. A legacy frame has no end mark to ask for.
-                let cut = packed.ended && !packed.legacy;
-                self.packed = Some(packed);
-                if cut {
-                    return Err(ErrorKind::UnexpectedEof.into());
-                }
-            }
-            None => {}
+        if let Some(stream) = self.stream.take() {
+            self.packed = Some(stream.finish()?);
         }
         Ok(())
     }

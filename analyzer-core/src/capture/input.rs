@@ -132,7 +132,6 @@ impl Input {
     }
 
     /// Gives back the stream from the current position on.
-    #[cfg(feature = "compression")]
     pub(super) fn into_source(mut self) -> Box<dyn Read + Send> {
         self.bytes.truncate(self.end);
         let mut read = io::Cursor::new(self.bytes);

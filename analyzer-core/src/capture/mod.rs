@@ -11,7 +11,6 @@
 //! A record is handed on as the file has it: this layer does not look into the captured bytes, does not sort by time,
 //! and does not judge whether a time stamp makes sense.
 
-#[cfg(feature = "compression")]
 mod compress;
 mod expand;
 mod input;
@@ -188,14 +187,12 @@ impl CaptureReader {
         let mut input = Input::new(reader);
         let mut compression = None;
         if let Magic::Compressed(found) = sniff::magic(&mut input) {
-            let (unpacked, position) = unpack(input, found).map_err(|error| match error {
-                Some(source) => Error::Io { path: PathBuf::from(name), source },
-                None => not_a_capture(format!(
-                    "is compressed with {0}, which this build cannot read (feature `compression` is off): decompress it first",
-                    found.name()
-                )),
-            })?;
-            input = unpacked;
+            if !found.built_in() {
+                return Err(not_a_capture(found.refusal()));
+            }
+            let (unpacked, position) = compress::unpack(input.into_source(), found)
+                .map_err(|source| Error::Io { path: PathBuf::from(name), source })?;
+            input = Input::new(Box::new(unpacked));
             compression = Some((found, position));
         }
         let opened = match sniff::magic(&mut input) {
@@ -306,17 +303,4 @@ impl CaptureReader {
         summary.problems = self.problems.list();
         summary
     }
-}
-
-/// The unpacked bytes of `input` and the position in it; no error when this build has no decompression.
-#[cfg(feature = "compression")]
-fn unpack(input: Input, compression: Compression) -> Result<(Input, Arc<AtomicU64>), Option<io::Error>> {
-    let (unpacked, position) = compress::unpack(input.into_source(), compression)?;
-    Ok((Input::new(Box::new(unpacked)), position))
-}
-
-/// Without decompression.
-#[cfg(not(feature = "compression"))]
-fn unpack(_: Input, _: Compression) -> Result<(Input, Arc<AtomicU64>), Option<io::Error>> {
-    Err(None)
 }

@@ -42,6 +42,23 @@ impl Compression {
             Self::Lz4 => "lz4",
         }
     }
+
+    /// Whether this build can read it.
+    pub(super) const fn built_in(self) -> bool {
+        match self {
+            Self::Gzip => cfg!(feature = "gzip"),
+            Self::Zstd => cfg!(feature = "zstd"),
+            Self::Lz4 => cfg!(feature = "lz4"),
+        }
+    }
+
+    /// Why an input is not read that this build cannot read.
+    pub(super) fn refusal(self) -> String {
+        let name = self.name();
+        format!(
+            "is compressed with {name}, which this build cannot read (its feature `{name}` is off): decompress it first with {name} -d"
+        )
+    }
 }
 
 /// Formats that are met by mistake, and what to do with them.
@@ -72,7 +89,16 @@ const BY_NAME: &[(&str, &str)] = &[
 ];
 
 /// What is read instead.
-const ACCEPTED: &str = "pcapdiff reads pcap and pcapng, also compressed with gzip, zstd or lz4";
+fn accepted() -> String {
+    let all = [Compression::Gzip, Compression::Zstd, Compression::Lz4];
+    let names: Vec<&str> = all.into_iter().filter(|one| one.built_in()).map(Compression::name).collect();
+    let packed = match names.as_slice() {
+        [] => String::new(),
+        [one] => format!(", also compressed with {one}"),
+        [others @ .., last] => format!(", also compressed with {} or {last}", others.join(", ")),
+    };
+    format!("pcapdiff reads pcap and pcapng{packed}")
+}
 
 /// Looks at the first four bytes and consumes none.
 pub(super) fn magic(input: &mut Input) -> Magic {
@@ -103,13 +129,13 @@ pub(super) fn describe(input: &mut Input, name: &str) -> String {
         return (*reason).to_owned();
     }
     if let Some(text) = as_text(bytes) {
-        return format!("is text that starts with {text:?}, not a capture; {ACCEPTED}");
+        return format!("is text that starts with {text:?}, not a capture; {}", accepted());
     }
     if bytes.iter().all(|&byte| byte == 0) {
-        return format!("starts with zero bytes, not a capture; {ACCEPTED}");
+        return format!("starts with zero bytes, not a capture; {}", accepted());
     }
     let hex: Vec<String> = bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("starts with bytes {}, not a capture; {ACCEPTED}", hex.join(" "))
+    format!("starts with bytes {}, not a capture; {}", hex.join(" "), accepted())
 }
 
 /// The first line, when the bytes look like text.

@@ -1,6 +1,6 @@
 //! Compressed captures.
 
-#![cfg(feature = "compression")]
+#![cfg(all(feature = "gzip", feature = "zstd", feature = "lz4"))]
 
 use crate::build::{pcap_header, record, small_pcap, small_pcapng};
 use crate::{drain, messages, read};
