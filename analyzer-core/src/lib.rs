@@ -46,7 +46,8 @@
 //! ```
 //!
 //! A fault that only your network has is a [`Detector`] of your own: it goes the same way as those that come with the
-//! library, which [`detect::SPECS`] lists. What it sees is the [`Scene`](detect::Scene) with its [`facts`].
+//! library, which [`detect::SPECS`] lists. What it sees is the [`Scene`](detect::Scene) with its [`facts`]. The folder
+//! `examples` has one, beside two other small programs.
 //!
 //! Damage inside a capture is no error: it is listed in `report.inputs`, and what could be read is judged. An
 //! [`Error`] means that there is no report. Nothing here panics on any input, prints, or reads a clock; with the same input the
