@@ -6,7 +6,7 @@ use crate::align::matching::{Shard, Window};
 use crate::align::pairing::{Pairing, content};
 use crate::align::steps;
 use crate::align::survey::{Survey, distinctive};
-use crate::align::topology::{self, PairedFlow};
+use crate::align::topology;
 use crate::capture::{self, CaptureSet, CaptureSummary, Only, Steps};
 use crate::detect::{self, Boundary, Detector, PairView, Scene, Selection, Witness};
 use crate::error::Error;
@@ -23,6 +23,7 @@ use crate::time::{MILLISECOND, Moment, SECOND, Time};
 use crate::witness::Witnesses;
 use crate::witness::sysctl::UDP_STREAM;
 use rayon::prelude::*;
+use std::cell::LazyCell;
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -700,25 +701,26 @@ impl<'a> Engine<'a> {
     }
 
     fn report(mut self, options: &Options, witnesses: Witnesses, steps: [Steps; 2]) -> Result<Traced, Error> {
+        // From here on only facts are needed; the rest makes room for what is made of them.
+        self.points.iter_mut().for_each(Ingest::forget_rows);
+        self.pairing.forget_packets();
         let mut pairs = std::mem::take(&mut self.finished);
         let finished = pairs.len();
         let (mut flows, mut paired) = (self.finished_count, self.finished_paired);
-        for pair in 0..self.pairing.members.len() as u32 {
-            let Some(mut view) = self.view(pair) else { continue };
-            flows += 1;
-            paired += u64::from(view.a.is_some() && view.b.is_some());
-            let shard = &mut self.shards[pair as usize % SHARDS];
-            let slot = (pair / SHARDS as u32) as usize;
-            view.tracks = std::mem::take(&mut shard.tracks[slot]);
-            view.facts = std::mem::take(&mut shard.facts[slot]);
-            pairs.push(view);
+        pairs.reserve_exact(self.pairing.members.iter().filter(|members| members.live).count());
+        for shard in 0..SHARDS {
+            let tracks = std::mem::take(&mut self.shards[shard].tracks);
+            let facts = std::mem::take(&mut self.shards[shard].facts);
+            for (slot, (tracks, facts)) in tracks.into_iter().zip(facts).enumerate() {
+                let Some(view) = self.view((slot * SHARDS + shard) as u32) else { continue };
+                flows += 1;
+                paired += u64::from(view.both());
+                pairs.push(PairView { tracks, facts, ..view });
+            }
         }
-        let mut stats = std::mem::take(&mut self.flows);
-        // Finished flows are among the numbers already when all were asked for.
-        let counted = if self.every_flow { &pairs[finished..] } else { &pairs };
-        let wanted = counted.iter().filter(|view| self.every_flow || view.notable());
-        stats.extend(wanted.take(evidence::MOST_FLOWS.saturating_sub(stats.len())).map(FlowStats::new));
-        stats.sort_unstable_by_key(|flow| flow.serial);
+        self.points.iter_mut().for_each(Ingest::forget_flows);
+        let finished: HashSet<u32> =
+            if self.every_flow { pairs[..finished].iter().map(|view| view.serial).collect() } else { HashSet::new() };
         pairs.sort_unstable_by_key(|view| view.serial);
 
         let mut tally = Tally::default();
@@ -732,8 +734,8 @@ impl<'a> Engine<'a> {
         let same_times = tally.matched[0] > 0
             && tally.matched[0] == seen[0]
             && delays.iter().all(|delays| delays.all_equal(self.coarse.offset));
-        let paired_flows: Vec<PairedFlow> = pairs.iter().filter_map(PairView::paired).collect();
-        let mut topology = topology::judge(&paired_flows, seen[0] > 0 && seen[1] > 0, same_times);
+        let paired_flows = pairs.iter().filter_map(PairView::paired);
+        let mut topology = topology::judge(paired_flows, seen[0] > 0 && seen[1] > 0, same_times);
         topology.vlan = topology::vlans(&self.points[0].presence.vlans, &self.points[1].presence.vlans);
         let unmatched = [0, 1].map(|point| seen[point].saturating_sub(tally.matched[point]));
         let totals = Totals {
@@ -758,12 +760,13 @@ impl<'a> Engine<'a> {
         let files = [0, 1].map(|point| self.points[point].reader.files().clone());
         let set_back = [0, 1].map(|point| self.points[point].set_back);
         let [a, b] = self.points;
-        let known: HashSet<FlowKey> = pairs.iter().flat_map(|view| [view.a, view.b]).flatten().collect();
+        let known =
+            LazyCell::new(|| pairs.iter().flat_map(|view| [view.a, view.b]).flatten().collect::<HashSet<FlowKey>>());
         let (log, host) = witnesses.read(|one, other| known.contains(one) || known.contains(other))?;
         let witness = Witness::new(log, host, &pairs, &clock);
         let mut scene = Scene {
             pairs,
-            events: EventIndex::new(&self.shards.into_iter().map(|shard| shard.events).collect::<Vec<_>>()),
+            events: EventIndex::new(self.shards.into_iter().map(|shard| shard.events).collect()),
             tally,
             activity: [a.activity, b.activity],
             presence: [a.presence, b.presence],
@@ -786,6 +789,12 @@ impl<'a> Engine<'a> {
         scene.missed = detect::missed(&scene);
         scene.coverage = detect::coverage(&scene);
         let findings = detect::run(&scene, self.detectors);
+        // Finished flows are among the numbers already when all were asked for.
+        let wanted = |view: &PairView| if self.every_flow { !finished.contains(&view.serial) } else { view.notable() };
+        let mut stats = self.flows;
+        let wanted = std::mem::take(&mut scene.pairs).into_iter().filter(wanted);
+        stats.extend(wanted.take(evidence::MOST_FLOWS.saturating_sub(stats.len())).map(|view| FlowStats::new(&view)));
+        stats.sort_unstable_by_key(|flow| flow.serial);
         for flow in &mut stats {
             flow.settle(&clock);
         }

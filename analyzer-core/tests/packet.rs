@@ -442,7 +442,7 @@ fn errors_belong_to_the_flow_that_they_quote() {
         // It travels against the packet that it is about.
         assert_ne!(row.has(bits::FROM_HIGH), sent.has(bits::FROM_HIGH));
         assert_eq!((error.quoted_seq, error.quoted_len, error.quoted_ttl, error.mtu), (1000, 47, 64, 1400));
-        assert_eq!(error.reporter, Endpoint::v4(0x0909_0909, 0).address);
+        assert_eq!(error.reporter, { Endpoint::v4(0x0909_0909, 0).address });
     }
 }
 

@@ -176,7 +176,7 @@ struct Seen {
 impl Shard {
     /// Opens a slot for a new pair.
     pub fn open(&mut self, serial: u32, protocol: u8) -> u32 {
-        let facts = PairFacts { protocol, serial, ..PairFacts::default() };
+        let facts = PairFacts::new(serial, protocol);
         if let Some(slot) = self.free.pop() {
             self.tracks[slot as usize] = Default::default();
             self.facts[slot as usize] = facts;
@@ -1402,7 +1402,8 @@ fn after_reset(facts: &mut PairFacts, row: &Row, direction: usize, point: usize)
 
 /// Notes what became of a packet that a reset answered.
 fn settle_offender(facts: &mut PairFacts, point: usize, frame: u32, fate: Fate) {
-    for reset in &mut facts.resets {
+    let Some(rare) = facts.rare_mut() else { return };
+    for reset in &mut rare.resets {
         if reset.point as usize == point && reset.offender.frame == frame {
             reset.offender_fate = fate;
         }

@@ -24,8 +24,10 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 /// Most packets held for unpaired flows at one point.
 const MAX_HELD: usize = 128 * 1024;
-/// Most keys in one generation of offers.
-const MAX_OFFERS: usize = 256 * 1024;
+/// Most keys in one generation of offers: what a table of 65,536 places takes before it doubles.
+const MAX_OFFERS: usize = 56 * 1024;
+/// Most addresses that are remembered as inside or outside.
+const MAX_ADDRESSES: usize = 32 * 1024;
 /// Most bytes of payload that two datagrams must share to be paired by content and ports alone.
 pub const DISTINCTIVE: u32 = 16;
 
@@ -78,7 +80,8 @@ impl Index {
     fn offer(&mut self, key: u64, offer: Offer, lifetime: i64) {
         let since = *self.since.get_or_insert(offer.time);
         if self.young.len() >= MAX_OFFERS || offer.time.saturating_sub(since) > lifetime {
-            self.old = std::mem::take(&mut self.young);
+            std::mem::swap(&mut self.old, &mut self.young);
+            self.young.clear();
             self.since = Some(offer.time);
         }
         self.young
@@ -291,10 +294,22 @@ impl Pairing {
             let key = &points[side].table.flows[flows[side] as usize].key;
             let (inside, outside) = if inside_is_high[side] { (key.high, key.low) } else { (key.low, key.high) };
             if side == 0 {
-                *self.inside.entry(inside.address).or_default() += 1;
+                self.vote(inside, 1);
             }
-            *self.inside.entry(outside.address).or_default() -= 1;
+            self.vote(outside, -1);
             self.replay(side, flows[side], points);
+        }
+    }
+
+    /// Remembers on which side an address was seen. When there are too many, the oldest votes count half, and addresses
+    /// without any go.
+    fn vote(&mut self, end: Endpoint, vote: i32) {
+        *self.inside.entry(end.address).or_default() += vote;
+        while self.inside.len() > MAX_ADDRESSES {
+            self.inside.retain(|_, votes| {
+                *votes /= 2;
+                *votes != 0
+            });
         }
     }
 
@@ -316,7 +331,7 @@ impl Pairing {
                 return ttl_a > ttl_b;
             }
         }
-        let votes = |end: Endpoint| self.inside.get(&end.address).copied().unwrap_or(0);
+        let votes = |end: Endpoint| self.inside.get(&{ end.address }).copied().unwrap_or(0);
         let (source, destination) = (votes(ends[0].0), votes(ends[0].1));
         if source != destination {
             return source > destination;
@@ -432,7 +447,7 @@ impl Pairing {
     fn stand_alone(&mut self, point: usize, row: &Row, points: &mut [Ingest; 2], shards: &mut [Shard]) {
         let flow = row.flow;
         let key = points[point].table.flows[flow as usize].key;
-        let votes = |end: Endpoint| self.inside.get(&end.address).copied().unwrap_or(0);
+        let votes = |end: Endpoint| self.inside.get(&{ end.address }).copied().unwrap_or(0);
         let (low, high) = (votes(key.low), votes(key.high));
         let opener_is_high = row.has(bits::FROM_HIGH) != (row.has(bits::REPLY) || answers(row));
         let inside_is_high = match (low.cmp(&high), private(key.low), private(key.high)) {
@@ -553,6 +568,12 @@ impl Pairing {
             batch.rows[fresh as usize % SHARDS].push(moving);
         }
         self.replay(point, flow, points);
+    }
+
+    /// Frees what was kept to pair more flows, at the end of both captures.
+    pub fn forget_packets(&mut self) {
+        (self.hold, self.index) = Default::default();
+        self.inside.clear();
     }
 
     /// Frees a pair's place.

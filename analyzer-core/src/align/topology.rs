@@ -30,10 +30,10 @@ pub fn ends(key: &FlowKey, inside_is_high: bool) -> (Endpoint, Endpoint) {
 }
 
 /// Judges the relation of the points.
-pub fn judge(flows: &[PairedFlow], any_at_both: bool, same_times: bool) -> Topology {
+pub fn judge(flows: impl Iterator<Item = PairedFlow> + Clone, any_at_both: bool, same_times: bool) -> Topology {
     // What was never answered may be the very packets that were not translated: it has no vote if others have.
-    let answered = flows.iter().any(|flow| flow.key_a.family != Family::Link && flow.answered);
-    let ip = || flows.iter().filter(|flow| flow.key_a.family != Family::Link && (flow.answered || !answered));
+    let answered = flows.clone().any(|flow| flow.key_a.family != Family::Link && flow.answered);
+    let ip = || flows.clone().filter(|flow| flow.key_a.family != Family::Link && (flow.answered || !answered));
     let mut votes: BTreeMap<&str, u64> = BTreeMap::new();
     let mut outside: BTreeMap<IpAddr, u64> = BTreeMap::new();
     let mut deltas: BTreeMap<i32, u64> = BTreeMap::new();
@@ -60,7 +60,7 @@ pub fn judge(flows: &[PairedFlow], any_at_both: bool, same_times: bool) -> Topol
         inside.insert(inner.0.ip());
     }
     let count = |name: &str| votes.get(name).copied().unwrap_or(0);
-    let kind = if flows.is_empty() {
+    let kind = if flows.clone().next().is_none() {
         if any_at_both { TopologyKind::Unrelated } else { TopologyKind::Unknown }
     } else if count("nat") * 2 >= votes.values().sum::<u64>() && count("nat") > 0 {
         TopologyKind::Nat
@@ -84,10 +84,10 @@ pub fn judge(flows: &[PairedFlow], any_at_both: bool, same_times: bool) -> Topol
 }
 
 /// The inside networks: /24 and /64, as libvirt and most networks are cut; a single public host as itself.
-fn networks(inside: &BTreeSet<IpAddr>, flows: &[PairedFlow]) -> Vec<String> {
+fn networks(inside: &BTreeSet<IpAddr>, flows: impl Iterator<Item = PairedFlow>) -> Vec<String> {
     /// Beyond this the list stops being of use.
     const MOST: usize = 16;
-    let outer: BTreeSet<IpAddr> = flows.iter().map(|flow| ends(&flow.key_a, flow.inside_is_high[0]).1.ip()).collect();
+    let outer: BTreeSet<IpAddr> = flows.map(|flow| ends(&flow.key_a, flow.inside_is_high[0]).1.ip()).collect();
     let mut names: Vec<String> = Vec::new();
     for address in inside.iter().filter(|address| !outer.contains(address)) {
         let name = match address {

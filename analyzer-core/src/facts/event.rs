@@ -152,15 +152,18 @@ struct Sorted {
 
 impl EventIndex {
     /// Sorts the events of all shards.
-    pub fn new(shards: &[Events]) -> Self {
+    pub fn new(mut shards: Vec<Events>) -> Self {
         let lists = (0..KINDS * 4)
             .map(|list| {
-                let mut by_time: Vec<Event> =
-                    shards.iter().flat_map(|shard| shard.lists[list].items().iter().copied()).collect();
+                // Each list is given up as soon as it has been copied.
+                let parts: Vec<_> = shards.iter_mut().map(|shard| std::mem::take(&mut shard.lists[list])).collect();
+                let mut by_time: Vec<Event> = parts.iter().flat_map(|part| part.items().iter().copied()).collect();
+                let count = parts.iter().map(|part| part.count).sum();
+                drop(parts);
                 by_time.sort_unstable_by_key(|event| (event.time, event.frame, event.pair));
                 let mut by_pair = by_time.clone();
                 by_pair.sort_by_key(|event| event.pair);
-                Sorted { by_time, by_pair, count: shards.iter().map(|shard| shard.lists[list].count).sum() }
+                Sorted { by_time, by_pair, count }
             })
             .collect();
         Self { lists }

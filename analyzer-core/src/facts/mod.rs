@@ -17,7 +17,7 @@ pub use holes::Holes;
 pub use link::{Asked, Echo, LinkFacts, SpanningTree, Unanswered};
 pub use message::{DnsFacts, EchoPace, Question};
 pub use pair::{
-    Fate, Head, IcmpSeen, MAX_ICMP, MAX_RESETS, NO_NODE, PairFacts, Reset, Run, Stamp, SynOptions, Track, TrackMore,
-    Turn, pair_flags, state,
+    Fate, Head, IcmpSeen, MAX_ICMP, MAX_RESETS, NO_NODE, PairFacts, Rare, Reset, Run, Stamp, SynOptions, Track,
+    TrackMore, Turn, pair_flags, state,
 };
 pub use tally::{DelayHistogram, Delays, SIZE_CLASSES, STEPS_OF_SIZE, Tally, size_class, size_step};

@@ -3,6 +3,7 @@
 use super::holes::Holes;
 use super::message::{DnsFacts, EchoPace};
 use crate::point::{Direction, Point};
+use std::ops::{Deref, DerefMut};
 
 /// A packet's place: time in the clock of its point, and frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -464,7 +465,8 @@ pub mod pair_flags {
     pub const ECHO_INBOUND: u8 = 1 << 6;
 }
 
-/// The facts of a flow pair that are not per packet. The first cache line is what payload at B touches.
+/// The facts of a flow pair that are not per packet. The first cache line is what payload at B touches. What most flows never
+/// have is [`Rare`], and read and written as if it stood here.
 #[derive(Clone, Debug, Default)]
 #[repr(C, align(64))]
 #[non_exhaustive]
@@ -482,20 +484,32 @@ pub struct PairFacts {
     pub flags: u8,
     /// IP protocol, or 0.
     pub protocol: u8,
-    /// QUIC destination connection id bytes by direction: first four, and packets that differed.
-    pub dcid: [(u32, u32); 2],
-    /// UDP, by direction and point: the first datagram of the current turn (see [`Track::next`]).
-    pub talking_since: [[Stamp; 2]; 2],
-    /// Serial number; never used twice.
-    pub serial: u32,
-    /// First packet by direction and point.
-    pub first: [[Stamp; 2]; 2],
     /// Rare facts by direction and point.
     pub more: [[Option<Box<TrackMore>>; 2]; 2],
+    /// Rare facts of the pair.
+    rare: Option<Box<Rare>>,
     /// SYN options by direction and point.
     pub syn: Option<Box<[[SynOptions; 2]; 2]>>,
     /// Silence of both directions before the latest packet, by point, in nanoseconds.
     pub silence: [i64; 2],
+    /// First packet by direction and point.
+    pub first: [[Stamp; 2]; 2],
+    /// TCP, by direction: what the entry point had seen when the first segment passed the exit point (sequence number).
+    pub seen_before: [u32; 2],
+    /// Longest silence of both directions at B, of a second or more, that ended with a packet of this direction that
+    /// crossed: what a NAT entry is known to live through.
+    pub survived: [i64; 2],
+    /// Serial number; never used twice.
+    pub serial: u32,
+}
+
+/// The facts of a flow pair that most TCP connections do not have.
+#[derive(Clone, Debug, Default)]
+pub struct Rare {
+    /// QUIC destination connection id bytes by direction: first four, and packets that differed.
+    pub dcid: [(u32, u32); 2],
+    /// UDP, by direction and point: the first datagram of the current turn (see [`Track::next`]).
+    pub talking_since: [[Stamp; 2]; 2],
     /// Resets, in order; at most [`MAX_RESETS`].
     pub resets: Vec<Reset>,
     /// Resets in all.
@@ -504,8 +518,6 @@ pub struct PairFacts {
     pub icmp: Vec<IcmpSeen>,
     /// ICMP errors in all.
     pub icmp_count: u32,
-    /// TCP, by direction: what the entry point had seen when the first segment passed the exit point (sequence number).
-    pub seen_before: [u32; 2],
     /// Retransmissions by direction: original lost between the points.
     pub lost_between: [u32; 2],
     /// Bytes of those.
@@ -521,12 +533,71 @@ pub struct PairFacts {
     pub dhcp: Option<Box<[[u32; 9]; 2]>>,
     /// DNS questions.
     pub dns: Option<Box<DnsFacts>>,
-    /// Longest silence of both directions at B, of a second or more, that ended with a packet of this direction that
-    /// crossed: what a NAT entry is known to live through.
-    pub survived: [i64; 2],
+}
+
+/// What is read of a pair that has nothing rare.
+static NOTHING: Rare = Rare {
+    dcid: [(0, 0); 2],
+    talking_since: [[Stamp { time: 0, frame: 0 }; 2]; 2],
+    resets: Vec::new(),
+    reset_count: 0,
+    icmp: Vec::new(),
+    icmp_count: 0,
+    lost_between: [0; 2],
+    lost_between_bytes: [0; 2],
+    lost_beyond: [0; 2],
+    lost_beyond_spurious: [0; 2],
+    reported_twice: [0; 2],
+    dhcp: None,
+    dns: None,
+};
+
+impl Deref for PairFacts {
+    type Target = Rare;
+
+    #[inline]
+    fn deref(&self) -> &Rare {
+        self.rare.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl DerefMut for PairFacts {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+}
+
+impl Rare {
+    /// Swaps the directions.
+    fn flip(&mut self) {
+        for reset in &mut self.resets {
+            reset.direction = reset.direction.reverse();
+            reset.after.reverse();
+            reset.turn.side = flipped(reset.turn.side);
+        }
+        for error in &mut self.icmp {
+            error.direction = error.direction.reverse();
+        }
+        self.lost_between.reverse();
+        self.lost_between_bytes.reverse();
+        self.lost_beyond.reverse();
+        self.lost_beyond_spurious.reverse();
+        self.reported_twice.reverse();
+        self.dcid.reverse();
+        self.talking_since.reverse();
+        if let Some(dns) = &mut self.dns {
+            dns.flip();
+        }
+    }
 }
 
 impl PairFacts {
+    /// The facts of a pair of which nothing is known yet.
+    pub fn new(serial: u32, protocol: u8) -> Self {
+        Self { protocol, serial, ..Self::default() }
+    }
+
     /// Swaps the directions.
     pub fn flip(&mut self) {
         self.first.reverse();
@@ -534,33 +605,24 @@ impl PairFacts {
         if let Some(syn) = &mut self.syn {
             syn.reverse();
         }
-        for reset in &mut self.resets {
-            reset.direction = reset.direction.reverse();
-            reset.after.reverse();
-            reset.turn.side = flipped(reset.turn.side);
+        if let Some(rare) = &mut self.rare {
+            rare.flip();
         }
         self.turn.side = flipped(self.turn.side);
-        for error in &mut self.icmp {
-            error.direction = error.direction.reverse();
-        }
         self.seen_before.reverse();
-        self.lost_between.reverse();
-        self.lost_between_bytes.reverse();
-        self.lost_beyond.reverse();
-        self.lost_beyond_spurious.reverse();
-        self.reported_twice.reverse();
         self.largest_acked.reverse();
-        self.dcid.reverse();
         self.probe.reverse();
-        self.talking_since.reverse();
-        if let Some(dns) = &mut self.dns {
-            dns.flip();
-        }
         let echo = self.flags & (pair_flags::ECHO_OUTBOUND | pair_flags::ECHO_INBOUND);
         if echo == pair_flags::ECHO_OUTBOUND || echo == pair_flags::ECHO_INBOUND {
             self.flags ^= pair_flags::ECHO_OUTBOUND | pair_flags::ECHO_INBOUND;
         }
         self.survived.reverse();
+    }
+
+    /// The rare facts, if there are any: to change what is there without making room for it.
+    #[inline]
+    pub fn rare_mut(&mut self) -> Option<&mut Rare> {
+        self.rare.as_deref_mut()
     }
 
     /// Above this length a frame is a superframe: the MTU that the SYNs imply, an Ethernet MTU before one is known.

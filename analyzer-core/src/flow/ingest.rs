@@ -230,6 +230,17 @@ impl Ingest {
         }
     }
 
+    /// Frees what held rows, at the end of the capture.
+    pub fn forget_rows(&mut self) {
+        self.batch = Batch::default();
+        self.queue = Queue::default();
+    }
+
+    /// Frees the flows, once they have no more to say.
+    pub fn forget_flows(&mut self) {
+        self.table = FlowTable::default();
+    }
+
     /// Decodes about `bytes` of the capture ahead, for a look at what it holds.
     pub fn peek(&mut self, bytes: u64) -> impl Iterator<Item = (&Row, &FlowKey)> {
         let end = self.reader.decoded_bytes() + bytes;

@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 /// One end of a flow. IPv4 addresses are kept in their IPv4-mapped IPv6 form; MAC addresses (non-IP) in the last six bytes.
+/// Packed, because the alignment of an address would double the size of every key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C, packed(2))]
 pub struct Endpoint {
     /// The address as a big-endian number.
     pub address: u128,

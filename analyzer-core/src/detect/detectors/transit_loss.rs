@@ -185,7 +185,7 @@ fn unanswered_twin(scene: &Scene, pair: &PairView, direction: Direction, crossin
     // Nothing of the protocol is there: a filter, unless all that was ever answered is there and the same peer among it.
     open && direction == Direction::Outbound
         && crossing.all_answered
-        && crossing.answered.contains(&pair.inner_ends().1.address)
+        && crossing.answered.contains(&{ pair.inner_ends().1.address })
 }
 
 /// What crosses the host, for the flows of which nothing does.
