@@ -789,11 +789,15 @@ impl<'a> Engine<'a> {
         scene.missed = detect::missed(&scene);
         scene.coverage = detect::coverage(&scene);
         let findings = detect::run(&scene, self.detectors);
+        let pairs = std::mem::take(&mut scene.pairs);
+        let listed = self.flows.iter().filter_map(|flow| Some([flow.keys[0]?, flow.keys[1]?]));
+        let keys = pairs.iter().filter_map(|view| Some([view.a?, view.b?])).chain(listed).collect();
         // Finished flows are among the numbers already when all were asked for.
-        let wanted = |view: &PairView| if self.every_flow { !finished.contains(&view.serial) } else { view.notable() };
+        let wanted = |view: &PairView| if self.every_flow { !finished.contains(&view.serial) } else { view.eventful() };
         let mut stats = self.flows;
-        let wanted = std::mem::take(&mut scene.pairs).into_iter().filter(wanted);
-        stats.extend(wanted.take(evidence::MOST_FLOWS.saturating_sub(stats.len())).map(|view| FlowStats::new(&view)));
+        let room = evidence::MOST_FLOWS.saturating_sub(stats.len());
+        stats.reserve_exact(pairs.iter().filter(|view| wanted(view)).count().min(room));
+        stats.extend(pairs.into_iter().filter(wanted).take(room).map(|view| FlowStats::new(&view)));
         stats.sort_unstable_by_key(|flow| flow.serial);
         for flow in &mut stats {
             flow.settle(&clock);
@@ -803,6 +807,7 @@ impl<'a> Engine<'a> {
             steps: scene.steps,
             flows_left_out: flows.saturating_sub(stats.len() as u64),
             flows: stats,
+            keys,
             files: scene.files,
             matches: self.matches,
         };

@@ -16,6 +16,7 @@ use crate::facts::{
     TrackMore, pair_flags, size_class, size_step, state,
 };
 use crate::flow::tcp::{self, Class};
+use crate::flow::{SHARDS, USUAL_FLOWS};
 use crate::hash::mix;
 use crate::packet::row::{bits, tcp_flags};
 use crate::packet::{Checksum, Detail, Kind, Row};
@@ -108,7 +109,7 @@ impl Node {
 }
 
 /// The state of one shard of the flow pairs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Shard {
     /// Hot facts: direction, then point.
     pub tracks: Vec<[[Track; 2]; 2]>,
@@ -171,6 +172,30 @@ struct Seen {
     idle: i64,
     /// Frame of the packet right before it that is the same one; 0 for none.
     twin: u32,
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self {
+            tracks: Vec::with_capacity(USUAL_FLOWS / SHARDS),
+            facts: Vec::with_capacity(USUAL_FLOWS / SHARDS),
+            free: Vec::new(),
+            nodes: Vec::new(),
+            free_node: None,
+            waiting: 0,
+            next_sweep: None,
+            coarse: Coarse::default(),
+            read_to: [0; 2],
+            overlap: Overlap::default(),
+            events: Events::default(),
+            tally: Tally::default(),
+            delays: Delays::default(),
+            recent: Vec::new(),
+            hurried: 0,
+            closed: Vec::new(),
+            matches: None,
+        }
+    }
 }
 
 impl Shard {

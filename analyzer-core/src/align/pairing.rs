@@ -11,9 +11,9 @@
 
 use super::matching::{Shard, WAIT};
 use crate::align::clock::{BRIDGE_NOISE, Coarse};
-use crate::flow::SHARDS;
 use crate::flow::ingest::Ingest;
 use crate::flow::table::UNPAIRED;
+use crate::flow::{SHARDS, USUAL_FLOWS};
 use crate::hash::mix;
 use crate::packet::row::{bits, tcp_flags};
 use crate::packet::{Detail, Endpoint, Kind, Row};
@@ -51,15 +51,31 @@ impl Hasher for Identity {
 /// Who offered a key.
 #[derive(Clone, Copy, Debug)]
 struct Offer {
-    flow: u32,
-    /// The flow's fingerprint, in case its place was taken by another.
-    fingerprint: u64,
     time: i64,
-    /// Whether the packet's source was the high endpoint of the flow's key.
-    from_high: bool,
+    /// Flow << 1 | whether the packet's source was the high endpoint of the flow's key; [`STRUCK`] when two flows of one
+    /// point offered the key.
+    flow: u32,
+    /// Upper half of the flow's fingerprint, in case its place was taken by another.
+    print: u32,
 }
 
-type Offers = HashMap<u64, Option<Offer>, BuildHasherDefault<Identity>>;
+const STRUCK: u32 = u32::MAX;
+
+impl Offer {
+    fn flow(&self) -> u32 {
+        self.flow >> 1
+    }
+
+    fn from_high(&self) -> bool {
+        self.flow & 1 == 1
+    }
+
+    fn same_flow(&self, other: &Self) -> bool {
+        (self.flow(), self.print) == (other.flow(), other.print)
+    }
+}
+
+type Offers = HashMap<u64, Offer, BuildHasherDefault<Identity>>;
 
 /// Two generations of offers: when the younger is full or old, the elder goes.
 #[derive(Debug, Default)]
@@ -71,10 +87,7 @@ struct Index {
 
 impl Index {
     fn find(&self, key: u64) -> Option<Offer> {
-        match self.young.get(&key) {
-            Some(offer) => *offer,
-            None => self.old.get(&key).copied().flatten(),
-        }
+        self.young.get(&key).or_else(|| self.old.get(&key)).filter(|offer| offer.flow != STRUCK).copied()
     }
 
     fn offer(&mut self, key: u64, offer: Offer, lifetime: i64) {
@@ -87,17 +100,18 @@ impl Index {
         self.young
             .entry(key)
             .and_modify(|known| {
-                if let Some(earlier) = known {
-                    if earlier.flow == offer.flow && earlier.fingerprint == offer.fingerprint {
-                        earlier.time = offer.time;
-                    } else if offer.time.saturating_sub(earlier.time) > WAIT {
-                        *earlier = offer;
-                    } else {
-                        *known = None;
-                    }
+                if known.flow == STRUCK {
+                    return;
+                }
+                if known.same_flow(&offer) {
+                    known.time = offer.time;
+                } else if offer.time.saturating_sub(known.time) > WAIT {
+                    *known = offer;
+                } else {
+                    known.flow = STRUCK;
                 }
             })
-            .or_insert(Some(offer));
+            .or_insert(offer);
     }
 }
 
@@ -136,7 +150,7 @@ pub struct Members {
 }
 
 /// The pairing of all flows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pairing {
     hold: [Hold; 2],
     index: [Index; 2],
@@ -149,6 +163,20 @@ pub struct Pairing {
     inside: BTreeMap<u128, i32>,
     /// Flows that were paired.
     pub paired: u64,
+}
+
+impl Default for Pairing {
+    fn default() -> Self {
+        Self {
+            hold: Default::default(),
+            index: Default::default(),
+            members: Vec::with_capacity(USUAL_FLOWS),
+            next_serial: 0,
+            coarse: Coarse::default(),
+            inside: BTreeMap::new(),
+            paired: 0,
+        }
+    }
 }
 
 impl Pairing {
@@ -225,21 +253,22 @@ impl Pairing {
         let mut found = None;
         for &key in &keys[..count] {
             if let Some(offer) = self.index[1 - point].find(key)
-                && let Some(candidate) = other.flows.get(offer.flow as usize)
+                && let Some(candidate) = other.flows.get(offer.flow() as usize)
                 && candidate.live
-                && candidate.fingerprint == offer.fingerprint
+                && (candidate.fingerprint >> 32) as u32 == offer.print
                 && (candidate.pair == UNPAIRED || !self.members[(candidate.pair >> 1) as usize].both())
                 && offer.time.abs_diff(time) <= WAIT as u64
                 && candidate.key.protocol == flow.key.protocol
             {
-                found = Some((offer.flow, offer.from_high));
+                found = Some((offer.flow(), offer.from_high()));
                 break;
             }
         }
         if found.is_some() {
             return found;
         }
-        let offer = Offer { flow: row.flow, fingerprint: flow.fingerprint, time, from_high };
+        let print = (flow.fingerprint >> 32) as u32;
+        let offer = Offer { time, flow: row.flow << 1 | u32::from(from_high), print };
         for &key in &keys[..count] {
             self.index[point].offer(key, offer, 2 * WAIT);
         }

@@ -5,6 +5,7 @@ use crate::point::Point;
 use crate::report::{Directions, Evidence, Finding, Fix, FlowName, MAX_FLOWS, MAX_FRAMES, Severity, Where};
 use crate::time::Time;
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 
 /// Most frames that a finding cites.
 const MAX_EVIDENCE: usize = 12;
@@ -25,41 +26,41 @@ pub struct Cited {
 /// What speaks for and against a claim, each with its weight.
 #[derive(Clone, Debug, Default)]
 pub struct Reasons {
-    supports: Vec<(f64, String)>,
-    contradicts: Vec<(f64, String)>,
+    supports: Vec<(f64, Cow<'static, str>)>,
+    contradicts: Vec<(f64, Cow<'static, str>)>,
 }
 
 impl Reasons {
     /// Something that speaks for it: `weight` is the share of the remaining doubt that it removes (0 to 1).
     #[must_use]
-    pub fn support(mut self, weight: f64, reason: impl Into<String>) -> Self {
+    pub fn support(mut self, weight: f64, reason: impl Into<Cow<'static, str>>) -> Self {
         self.supports.push((weight, reason.into()));
         self
     }
 
     /// As [`Reasons::support`], if the condition holds.
     #[must_use]
-    pub fn support_if(self, condition: bool, weight: f64, reason: impl Into<String>) -> Self {
+    pub fn support_if(self, condition: bool, weight: f64, reason: impl Into<Cow<'static, str>>) -> Self {
         if condition { self.support(weight, reason) } else { self }
     }
 
     /// As [`Reasons::support`], named before the others: what somebody says who was there.
     #[must_use]
-    pub fn support_first(mut self, weight: f64, reason: impl Into<String>) -> Self {
+    pub fn support_first(mut self, weight: f64, reason: impl Into<Cow<'static, str>>) -> Self {
         self.supports.insert(0, (weight, reason.into()));
         self
     }
 
     /// Something that speaks against it: `weight` is the share of the confidence that it takes away.
     #[must_use]
-    pub fn contradict(mut self, weight: f64, reason: impl Into<String>) -> Self {
+    pub fn contradict(mut self, weight: f64, reason: impl Into<Cow<'static, str>>) -> Self {
         self.contradicts.push((weight, reason.into()));
         self
     }
 
     /// As [`Reasons::contradict`], if the condition holds.
     #[must_use]
-    pub fn contradict_if(self, condition: bool, weight: f64, reason: impl Into<String>) -> Self {
+    pub fn contradict_if(self, condition: bool, weight: f64, reason: impl Into<Cow<'static, str>>) -> Self {
         if condition { self.contradict(weight, reason) } else { self }
     }
 
@@ -72,7 +73,7 @@ impl Reasons {
 
     /// The reasons as the report's `details.reasons`.
     pub fn to_value(&self) -> Value {
-        let texts = |list: &[(f64, String)]| list.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>();
+        let texts = |list: &[(f64, Cow<'static, str>)]| list.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>();
         json!({"for": texts(&self.supports), "against": texts(&self.contradicts)})
     }
 }

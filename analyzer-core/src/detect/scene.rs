@@ -241,8 +241,13 @@ impl PairView {
 
     /// Whether anything in it may interest a detector once the flow is over.
     pub fn notable(&self) -> bool {
-        let facts = &self.facts;
         let closed = self.tracks.iter().flatten().any(|track| track.has(state::FIN));
+        self.eventful() || (self.is_tcp() && !closed)
+    }
+
+    /// Whether anything happened to it but packets that crossed.
+    pub fn eventful(&self) -> bool {
+        let facts = &self.facts;
         !self.both()
             || !facts.resets.is_empty()
             || !facts.icmp.is_empty()
@@ -250,7 +255,6 @@ impl PairView {
             || facts.lost_beyond != [0; 2]
             || self.successor_of.is_some()
             || facts.flags & pair_flags::REBOUND != 0
-            || (self.is_tcp() && !closed)
             || facts.more.iter().flatten().flatten().any(|more| more.unmatched > 0 || more.wrong > 0)
             || self.tracks.iter().flatten().any(|track| track.has(state::PARTIAL) && !track.has(state::RIGHT))
     }

@@ -107,11 +107,6 @@ impl FlowStats {
     pub fn last(&self) -> Option<Time> {
         self.sides.iter().flatten().filter_map(|side| side.last).max()
     }
-
-    /// Its key at a point.
-    pub(super) fn key(&self, point: Point) -> Option<FlowKey> {
-        self.keys[point.index()]
-    }
 }
 
 fn side(view: &PairView, direction: Direction, point: Point) -> Side {

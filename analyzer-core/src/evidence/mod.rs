@@ -54,6 +54,8 @@ pub struct Trace {
     pub flows: Vec<FlowStats>,
     /// Flows beyond those.
     pub flows_left_out: u64,
+    /// What flows are called at A and at B, also those that are not listed.
+    pub keys: Vec<[FlowKey; 2]>,
     /// The files of each point, to tell frames of a set by one number.
     pub files: [Files; 2],
     /// The frames that matched, if [`Analysis::matches`](crate::Analysis::matches) asked for them.
@@ -79,12 +81,11 @@ impl Trace {
     /// What flows are called at the other point, by what they are called at `point`.
     fn names(&self, point: Point) -> HashMap<FlowKey, Vec<FlowKey>> {
         let mut names: HashMap<FlowKey, Vec<FlowKey>> = HashMap::new();
-        for flow in &self.flows {
-            if let (Some(here), Some(there)) = (flow.key(point), flow.key(point.other())) {
-                let list = names.entry(here).or_default();
-                if list.len() < MOST_NAMES && !list.contains(&there) {
-                    list.push(there);
-                }
+        for keys in &self.keys {
+            let (here, there) = (keys[point.index()], keys[point.other().index()]);
+            let list = names.entry(here).or_default();
+            if list.len() < MOST_NAMES && !list.contains(&there) {
+                list.push(there);
             }
         }
         names

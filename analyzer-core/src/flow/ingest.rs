@@ -17,6 +17,9 @@ const BATCH: usize = 64;
 
 /// Rows that are decoded before those that can be put in order are looked up; at least half as many as wait.
 const CHUNK: usize = 512;
+/// Rows of a window that there is room for from the start: twice the small packets of a full one (see
+/// [`USUAL_FLOWS`](super::USUAL_FLOWS)).
+const USUAL_ROWS: usize = 64 * 1024;
 /// The slots of rows that stand in a row.
 const IN_FILE_ORDER: [u32; BATCH] = {
     let mut slots = [0; BATCH];
@@ -75,7 +78,12 @@ pub struct Batch {
 
 impl Default for Batch {
     fn default() -> Self {
-        Self { rows: std::array::from_fn(|_| Vec::new()), loose: Vec::new(), details: Vec::new(), marks: Vec::new() }
+        Self {
+            rows: std::array::from_fn(|_| Vec::with_capacity(USUAL_ROWS / SHARDS)),
+            loose: Vec::with_capacity(USUAL_ROWS),
+            details: Vec::new(),
+            marks: Vec::with_capacity(USUAL_ROWS),
+        }
     }
 }
 
@@ -232,13 +240,15 @@ impl Ingest {
 
     /// Frees what held rows, at the end of the capture.
     pub fn forget_rows(&mut self) {
-        self.batch = Batch::default();
+        let Batch { rows, loose, details, marks } = &mut self.batch;
+        rows.iter_mut().for_each(|rows| *rows = Vec::new());
+        (*loose, *details, *marks) = (Vec::new(), Vec::new(), Vec::new());
         self.queue = Queue::default();
     }
 
     /// Frees the flows, once they have no more to say.
     pub fn forget_flows(&mut self) {
-        self.table = FlowTable::default();
+        self.table.forget();
     }
 
     /// Decodes about `bytes` of the capture ahead, for a look at what it holds.

@@ -5,6 +5,7 @@
 //! flows happens with a probability of 3e-8. Look-ups come in batches: hash all, touch all slots, then resolve, so that
 //! the misses overlap.
 
+use super::USUAL_FLOWS;
 use crate::hash::mix;
 use crate::packet::key::{Family, FlowKey};
 
@@ -69,7 +70,14 @@ pub struct FlowTable {
 impl Default for FlowTable {
     fn default() -> Self {
         let size = 1024;
-        Self { slots: vec![EMPTY; size], mask: size - 1, used: 0, flows: Vec::new(), free: Vec::new(), opened: 0 }
+        Self {
+            slots: vec![EMPTY; size],
+            mask: size - 1,
+            used: 0,
+            flows: Vec::with_capacity(USUAL_FLOWS),
+            free: Vec::new(),
+            opened: 0,
+        }
     }
 }
 
@@ -181,6 +189,12 @@ impl FlowTable {
         if !replaced && let Some(index) = self.index_of(fingerprint) {
             self.remove_at(index);
         }
+    }
+
+    /// Frees all flows, at the end of the capture.
+    pub fn forget(&mut self) {
+        (self.slots, self.flows, self.free) = (vec![EMPTY], Vec::new(), Vec::new());
+        (self.mask, self.used) = (0, 0);
     }
 
     /// Flows in the table now.

@@ -199,7 +199,7 @@ fn only_in(scene: &Scene) -> Option<Claim> {
 }
 
 /// The claim that what was matched of these flows has come back in.
-fn came_back(scene: &Scene, back: &[&PairView], why: &str) -> Option<Claim> {
+fn came_back(scene: &Scene, back: &[&PairView], why: &'static str) -> Option<Claim> {
     let matched = |pair: &PairView| pair.tracks.iter().map(|way| u64::from(way[1].matched)).sum::<u64>();
     let packets: u64 = back.iter().map(|pair| matched(pair)).sum();
     if (packets as f64) < SPEC.value(scene, "reflected-frame.frames") {

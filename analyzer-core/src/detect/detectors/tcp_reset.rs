@@ -394,6 +394,7 @@ fn host_cause(scene: &Scene, reset: &Reset) -> &'static str {
 }
 
 fn reasons(scene: &Scene, reset: &Reset, sender: Sender, cause: &str, why: &str) -> Reasons {
+    let why = why.to_owned();
     let (here, there) = (name(reset.point), name(reset.point.other()));
     let loss = alibi::capture_loss(scene, reset.point.other());
     let foreign = reset.usual_ttl != 0 && reset.ttl != reset.usual_ttl;
