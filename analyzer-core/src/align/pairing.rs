@@ -66,7 +66,7 @@ impl Offer {
         self.flow >> 1
     }
 
-    fn from_high(&self) -> bool {
+    fn is_from_high(&self) -> bool {
         self.flow & 1 == 1
     }
 
@@ -260,7 +260,7 @@ impl Pairing {
                 && offer.time.abs_diff(time) <= WAIT as u64
                 && candidate.key.protocol == flow.key.protocol
             {
-                found = Some((offer.flow(), offer.from_high()));
+                found = Some((offer.flow(), offer.is_from_high()));
                 break;
             }
         }

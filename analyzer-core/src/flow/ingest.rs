@@ -241,7 +241,7 @@ impl Ingest {
     /// Frees what held rows, at the end of the capture.
     pub fn forget_rows(&mut self) {
         let Batch { rows, loose, details, marks } = &mut self.batch;
-        rows.iter_mut().for_each(|rows| *rows = Vec::new());
+        *rows = std::array::from_fn(|_| Vec::new());
         (*loose, *details, *marks) = (Vec::new(), Vec::new(), Vec::new());
         self.queue = Queue::default();
     }
