@@ -784,7 +784,9 @@ impl Shard {
         let node_wrong = node.wrong != 0 && !node.touched;
         let damaged = wrong != 0 || node_wrong;
         if exact {
-            if !damaged && node.sum != row.sum && node.sum != 0 && row.sum != 0 {
+            // What is left of a superframe keeps the sum of the whole.
+            let summed = !node.touched && node.sum != 0 && row.sum != 0;
+            if !damaged && summed && node.sum != row.sum {
                 let event = event(facts.serial, row, seen, node.frame, u64::from(row.len), 0);
                 self.events.push(EventKind::PayloadDiffers, event);
             }
@@ -878,15 +880,21 @@ impl Shard {
     fn wrong_checksum(&mut self, node: &Node, row: &Row, seen: &Seen, wrong: u8, node_wrong: bool) {
         let serial = self.facts[seen.slot as usize].serial;
         let row_wrong = wrong != 0;
-        // `b`: 0 wrong at both points, 1 right at the other, 2 partial at the other.
-        let other = |checksum: Checksum| if checksum == Checksum::Partial { 2 } else { 1 };
+        // `b`: 0 wrong at both points, 1 right at the other, 2 partial at the other, 4 not known there, 5 the same but with
+        // other bytes there.
+        let altered = row.kind == Kind::Udp && node.key != content_key(row);
+        let other = |layer: u8, checksum: Checksum| match checksum {
+            Checksum::Partial => 2,
+            Checksum::Unverifiable if layer == 4 => 4 + u64::from(altered),
+            _ => 1,
+        };
         if row_wrong {
-            let b = if node_wrong { 0 } else { other(node.checksum) };
+            let b = if node_wrong { 0 } else { other(wrong, node.checksum) };
             let event = event(serial, row, seen, node.frame, u64::from(wrong), b);
             self.events.push(EventKind::WrongChecksum, event);
         }
         if node_wrong {
-            let b = if row_wrong { 0 } else { other(row.l4_checksum) };
+            let b = if row_wrong { 0 } else { other(node.wrong, row.l4_checksum) };
             let event = Event {
                 time: node.time,
                 pair: serial,
@@ -1209,9 +1217,11 @@ fn kin(node: &Node, row: &Row) -> bool {
 
 /// Whether a row with the number and the identification of the packet right before it is that same packet.
 fn captured_twice(row: &Row, own: &Track) -> bool {
-    // Without an identification (IPv6, or zero) the time has to tell, and what is short may well be said twice.
-    let named = row.ip_id != 0 || row.len >= DISTINCTIVE;
-    named && row.kind != Kind::Fragment && row.time.saturating_sub(own.last_time) < tcp::AT_ONCE
+    // Without an identification (IPv6, or zero) the time has to tell; and what is short may well be said twice, and what
+    // was cut may go on differently.
+    let named = row.ip_id != 0 || (row.len >= DISTINCTIVE && !row.has(bits::CUT));
+    let at_once = row.time.saturating_sub(own.last_time) < tcp::AT_ONCE;
+    named && at_once && matches!(row.kind, Kind::Tcp | Kind::Udp | Kind::IcmpEcho)
 }
 
 /// Whether the payload sums agree, as far as both packets were captured whole. TCP is matched by its numbers alone, so

@@ -228,11 +228,13 @@ impl LinkFacts {
         const DISCOVER: u8 = 1;
         const REQUEST: u8 = 3;
         match dhcp.message {
-            DISCOVER if self.dhcp.len() < MAX_ASKERS || self.dhcp.contains_key(&dhcp.client_mac) => {
+            DISCOVER | Dhcp::SOME_REQUEST
+                if self.dhcp.len() < MAX_ASKERS || self.dhcp.contains_key(&dhcp.client_mac) =>
+            {
                 self.dhcp.entry(dhcp.client_mac).or_default().ask(dhcp.client_mac, at);
             }
             // Who requests has had an offer, seen here or not (RFC 2131, section 3.1); OFFER, ACK and NAK are answers.
-            REQUEST | 2 | 5 | 6 => {
+            REQUEST | 2 | 5 | 6 | Dhcp::SOME_REPLY => {
                 if let Some(asked) = self.dhcp.get_mut(&dhcp.client_mac) {
                     asked.answer();
                 }

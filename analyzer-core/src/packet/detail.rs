@@ -109,10 +109,18 @@ pub struct Dns {
 pub struct Dhcp {
     /// Transaction id.
     pub xid: u32,
-    /// Message type option (1 DISCOVER, 2 OFFER, 3 REQUEST, 4 DECLINE, 5 ACK, 6 NAK, 7 RELEASE, 8 INFORM); 0 unknown.
+    /// Message type option (1 DISCOVER, 2 OFFER, 3 REQUEST, 4 DECLINE, 5 ACK, 6 NAK, 7 RELEASE, 8 INFORM); 0 unknown, or
+    /// one of the two below when the capture cut it off.
     pub message: u8,
     /// Client's MAC as a number.
     pub client_mac: u64,
+}
+
+impl Dhcp {
+    /// A DISCOVER or a REQUEST: which of them was cut off.
+    pub const SOME_REQUEST: u8 = 254;
+    /// An OFFER, ACK or NAK: which of them was cut off.
+    pub const SOME_REPLY: u8 = 255;
 }
 
 /// A QUIC long header (RFC 8999).

@@ -8,9 +8,22 @@ use super::span::Span;
 pub(super) fn read(payload: Span<'_>) -> Option<Dhcp> {
     Some(Dhcp {
         xid: payload.be32(4)?,
-        message: message_type(payload).unwrap_or(0),
+        message: message_type(payload).unwrap_or_else(|| if payload.is_cut() { by_operation(payload) } else { 0 }),
         client_mac: u64::from(payload.be16(28)?) << 32 | u64::from(payload.be32(30)?),
     })
+}
+
+/// What can be said of a message whose options were cut off.
+fn by_operation(payload: Span<'_>) -> u8 {
+    const REQUEST: u8 = 1;
+    const REPLY: u8 = 2;
+    // Who has an address already gives it up or asks for settings alone, which needs no answer.
+    let without_address = payload.be32(12) == Some(0);
+    match payload.byte(0) {
+        Some(REQUEST) if without_address => Dhcp::SOME_REQUEST,
+        Some(REPLY) => Dhcp::SOME_REPLY,
+        _ => 0,
+    }
 }
 
 fn message_type(payload: Span<'_>) -> Option<u8> {

@@ -9,7 +9,9 @@
 //! - it is wrong at both points, or wrong at the first one and the packet goes no further: before the first point, which
 //!   is inside for outbound packets and outside for inbound ones;
 //! - a packet with a wrong checksum stands at the second point alone, and one of the same size at the first point alone
-//!   within a tenth of a second: its header was damaged between; if that one is wrong as well, before the first point.
+//!   within a tenth of a second: its header was damaged between; if that one is wrong as well, before the first point;
+//! - it is wrong at the second point, and the first one kept too little of it (snap length) to verify: between, if some of
+//!   its bytes differ or the host translated it, which it does with right checksums only; else it is not known where.
 //!
 //! Behind NAT the host drops inbound packets that it damaged itself before the second point sees them. When outbound
 //! packets are proven to be damaged between, inbound ones that vanish between at a like rate count as well.
@@ -90,6 +92,11 @@ enum Proof {
     Laundered,
     /// Wrong at the first point already.
     Arrived,
+    /// Wrong at the second point; the first kept too little of it to verify, but it was another packet there, or one that
+    /// the host found right.
+    Inferred,
+    /// Wrong at the second point, and the first kept too little of it to tell.
+    Unclear,
     /// Lost between in a flow whose other direction is being damaged there.
     Vanished,
 }
@@ -115,9 +122,17 @@ fn corrupted(scene: &Scene) -> Vec<Claim> {
     for direction in Direction::BOTH {
         alone(scene, direction, &mut damaged);
     }
+    // Who damaged some damaged the others of their way as well.
+    for direction in Direction::BOTH {
+        let between = |packet: &Damaged| packet.direction == direction && packet.place == Where::Between;
+        if damaged.iter().any(between) {
+            let unclear = |packet: &&mut Damaged| packet.direction == direction && packet.proof == Proof::Unclear;
+            damaged.iter_mut().filter(unclear).for_each(|packet| packet.place = Where::Between);
+        }
+    }
     vanished(scene, &mut damaged);
     let mut claims = Vec::new();
-    for place in [Where::Inside, Where::Between, Where::Outside] {
+    for place in [Where::Inside, Where::Between, Where::Outside, Where::Unknown] {
         let here: Vec<&Damaged> = damaged.iter().filter(|packet| packet.place == place).collect();
         claims.extend(claims_of(scene, place, &here));
     }
@@ -127,11 +142,16 @@ fn corrupted(scene: &Scene) -> Vec<Claim> {
 /// Wrong at the point where it leaves and not where it came in; or right at both with other bytes.
 fn changed(scene: &Scene, direction: Direction, damaged: &mut Vec<Damaged>) {
     let mut add = |event: Event, proof| {
-        damaged.push(Damaged { event, direction, place: Where::Between, proof, pair: event.pair, alias: None });
+        let place = if proof == Proof::Unclear { Where::Unknown } else { Where::Between };
+        damaged.push(Damaged { event, direction, place, proof, pair: event.pair, alias: None });
     };
     for event in scene.events(EventKind::WrongChecksum, direction.exit(), direction) {
-        if matches!(event.b, 1 | 2) {
-            add(*event, Proof::Changed);
+        match event.b {
+            1 | 2 => add(*event, Proof::Changed),
+            5 => add(*event, Proof::Inferred),
+            4 if scene.pair(event.pair).is_some_and(|pair| translated(scene, pair)) => add(*event, Proof::Inferred),
+            4 => add(*event, Proof::Unclear),
+            _ => {}
         }
     }
     for point in Point::BOTH {
@@ -141,12 +161,19 @@ fn changed(scene: &Scene, direction: Direction, damaged: &mut Vec<Damaged>) {
     }
 }
 
+/// Whether the host translated a flow's packets. It verifies checksums before it does (`nf_conntrack_checksum`), and lets
+/// what is damaged pass as it is, or drops it.
+fn translated(scene: &Scene, pair: &PairView) -> bool {
+    let inside = |point: Point| pair.ends(point).map(|(inside, _)| inside.address);
+    scene.topology.kind == TopologyKind::Nat && inside(Point::A) != inside(Point::B)
+}
+
 /// Wrong at the point where it came in, and at the other as well or not there at all.
 fn arrived(scene: &Scene, direction: Direction, damaged: &mut Vec<Damaged>) {
     let place = if direction == Direction::Outbound { Where::Inside } else { Where::Outside };
     for event in scene.events(EventKind::WrongChecksum, direction.entry(), direction) {
         let taken = scene.pair(event.pair).is_some_and(|pair| taken_all_the_same(pair, direction));
-        if matches!(event.b, 0 | 3) && !taken {
+        if matches!(event.b, 0 | 3 | 4) && !taken {
             damaged.push(Damaged {
                 event: *event,
                 direction,
@@ -276,6 +303,8 @@ fn claims_of(scene: &Scene, place: Where, packets: &[&Damaged]) -> Vec<Claim> {
             ("changed", Proof::Changed),
             ("laundered", Proof::Laundered),
             ("arrived", Proof::Arrived),
+            ("inferred", Proof::Inferred),
+            ("unclear", Proof::Unclear),
             ("vanished", Proof::Vanished),
         ] {
             claim.details.insert(name.into(), counted_as(proof).into());
@@ -291,12 +320,24 @@ fn claims_of(scene: &Scene, place: Where, packets: &[&Damaged]) -> Vec<Claim> {
 fn reasons(place: Where, total: u64, vanished: u64, packets: &[&Damaged]) -> Reasons {
     let changed = packets.iter().any(|packet| packet.proof == Proof::Changed && packet.event.other_frame != 0);
     let laundered = packets.iter().any(|packet| packet.proof == Proof::Laundered);
+    let inferred = packets.iter().any(|packet| packet.proof == Proof::Inferred);
+    let known = total >= 3 && place != Where::Unknown;
     Reasons::default()
         .support(0.6, "the checksum does not verify, and it is not the pseudo-header's sum that offload leaves")
         .support_if(changed, 0.8, "the same packet is right where it came in")
+        .support_if(
+            inferred,
+            0.5,
+            "it was another packet where it came in, or one that the host translated, as it does with right ones only",
+        )
         .support_if(laundered, 0.6, "the payload of the same packet differs between the points")
         .support_if(total >= 3, 0.6, format!("{} of them", counted(total, "packet")))
-        .support_if(place != Where::Between && total >= 3, 0.3, "they are wrong at the first point that they pass")
+        .support_if(known && place != Where::Between, 0.3, "they are wrong at the first point that they pass")
+        .contradict_if(
+            place == Where::Unknown,
+            0.2,
+            "the capture where they came in kept too little to tell who damaged them",
+        )
         .contradict_if(vanished > 0, 0.05, format!("{} of them were not seen damaged, only lost", count(vanished)))
 }
 
@@ -326,6 +367,15 @@ fn cite(scene: &Scene, claim: &mut Claim, packet: &Damaged) {
             )
         }
         Proof::Arrived if event.other_frame == 0 => format!("{layer} wrong on arrival; goes no further"),
+        Proof::Arrived if event.b == 4 => {
+            format!("{layer} wrong on arrival; at {} frame {} was cut", letter(point.other()), event.other_frame)
+        }
+        Proof::Inferred if event.b == 5 => {
+            format!("{layer} wrong; at {} frame {} has other bytes", letter(point.other()), event.other_frame)
+        }
+        Proof::Inferred | Proof::Unclear => {
+            format!("{layer} wrong; at {} frame {} was cut", letter(point.other()), event.other_frame)
+        }
         Proof::Arrived => format!("{layer} wrong on arrival, and still at {}", letter(point.other())),
         Proof::Vanished => format!("right here, and never reaches {}", letter(point.other())),
     };
@@ -348,15 +398,13 @@ fn answered(pair: &PairView, direction: Direction) -> bool {
 /// Partial checksums that nobody finished.
 fn leaked(scene: &Scene) -> Vec<Claim> {
     let direction = Direction::Outbound;
-    let inside = |pair: &PairView, point: Point| pair.ends(point).map(|(inside, _)| inside.address);
-    let sender = |pair: &PairView| inside(pair, Point::A);
+    let sender = |pair: &PairView| pair.ends(Point::A).map(|(inside, _)| inside.address);
     // What leaves untranslated gets no answer whatever its checksum.
-    let translated =
-        |pair: &PairView| scene.topology.kind != TopologyKind::Nat || inside(pair, Point::A) != inside(pair, Point::B);
+    let as_usual = |pair: &PairView| scene.topology.kind != TopologyKind::Nat || translated(scene, pair);
     let paired = || scene.pairs.iter().filter(|pair| pair.both());
     let least = SPEC.value(scene, "bad-checksum.unanswered");
     let mut suspects: Vec<&PairView> = paired()
-        .filter(|pair| unfinished(pair, direction) && !answered(pair, direction) && translated(pair))
+        .filter(|pair| unfinished(pair, direction) && !answered(pair, direction) && as_usual(pair))
         .filter(|pair| f64::from(pair.track(direction, Point::B).packets) >= least)
         .collect();
     // A single answer to a partial checksum acquits the card for all that this sender sends.
@@ -488,28 +536,34 @@ pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     } else {
         "transport"
     };
-    for name in ["changed", "arrived"] {
+    let cut = sum("inferred") + sum("unclear");
+    for name in ["changed", "arrived", "inferred", "unclear"] {
         finding.details.remove(name);
     }
     finding.details.remove("ip_layer");
     finding.details.insert("layer".into(), layer.into());
     finding.details.insert("laundered".into(), laundered.into());
     finding.details.insert("vanished".into(), vanished.into());
-    finding.summary = summary(scene, &finding, laundered, vanished);
+    finding.summary = summary(scene, &finding, [laundered, vanished, cut]);
     finding.fixes = corruption_fixes(finding.place);
     finding
 }
 
-fn summary(scene: &Scene, finding: &Finding, laundered: u64, vanished: u64) -> String {
+fn summary(scene: &Scene, finding: &Finding, [laundered, vanished, cut]: [u64; 3]) -> String {
     let total = finding.packet_count;
-    let seen = total - laundered - vanished;
+    let seen = total - laundered - vanished - cut;
+    let cut_on_the_way_in = cut > 0;
     let whole = |direction: Direction| {
         [Checksum::Right, Checksum::Partial, Checksum::Wrong]
             .iter()
             .map(|class| scene.tally.checksums(direction, direction.entry(), *class))
             .sum::<u64>()
     };
+    let at_exit = |direction: Direction| scene.tally.packets(direction, direction.exit());
     let of = match finding.direction {
+        Directions::Outbound if cut_on_the_way_in => at_exit(Direction::Outbound),
+        Directions::Inbound if cut_on_the_way_in => at_exit(Direction::Inbound),
+        Directions::Both if cut_on_the_way_in => at_exit(Direction::Outbound) + at_exit(Direction::Inbound),
         Directions::Outbound => whole(Direction::Outbound),
         Directions::Inbound => whole(Direction::Inbound),
         Directions::Both => whole(Direction::Outbound) + whole(Direction::Inbound),
@@ -521,6 +575,12 @@ fn summary(scene: &Scene, finding: &Finding, laundered: u64, vanished: u64) -> S
                 parts.push(format!(
                     "{} with a checksum that was right on the way in and is wrong on the way out",
                     counted(seen, "packet")
+                ));
+            }
+            if cut > 0 {
+                parts.push(format!(
+                    "{} with a wrong checksum on the way out, cut where they came in",
+                    counted(cut, "packet")
                 ));
             }
             if laundered > 0 {
@@ -539,7 +599,13 @@ fn summary(scene: &Scene, finding: &Finding, laundered: u64, vanished: u64) -> S
             count(total),
             counted(of, "packet")
         ),
-        _ => format!(
+        Where::Unknown => format!(
+            "{} of {} have a wrong checksum where they leave the host; the other capture kept too little of them to tell \
+             whether they had it when they came.",
+            count(total),
+            counted(of, "packet")
+        ),
+        Where::Outside => format!(
             "Packets arrive damaged from outside: {} of {} have a wrong checksum at B already.",
             count(total),
             counted(of, "packet")
@@ -596,7 +662,12 @@ fn corruption_fixes(place: Where) -> Vec<Fix> {
             &["ethtool -K virbr0 tx off", "ethtool -K <uplink> rx off tx off tso off gso off gro off"],
             "Costs CPU time. If nothing changes, suspect memory or a driver: test another card or kernel.",
         ),
-        _ => fix(
+        Where::Unknown => fix(
+            "Capture whole packets at both points.",
+            &["tcpdump -s 0 -i virbr0 -w a.pcap", "tcpdump -s 0 -i <uplink> -w b.pcap"],
+            "Only a checksum that can be verified where the packets come in tells whether the host damages them.",
+        ),
+        Where::Outside => fix(
             "Test the cable, the switch port and the far end.",
             &["ethtool <uplink>", "ethtool -S <uplink> | grep -iE 'crc|symbol|align'"],
             "Damage before the uplink is not the host's doing.",
