@@ -664,6 +664,12 @@ pub(crate) fn content(row: &Row) -> u64 {
     }
 }
 
+/// What of a segment is in the first fourteen bytes of its header.
+fn numbers(row: &Row) -> u64 {
+    let ack = if row.is(tcp_flags::ACK) { row.ack } else { 0 };
+    mix(u64::from(row.seq) << 32 | u64::from(ack), u64::from(row.flags) << 32 ^ 0xa076_1d64_78bd_642f)
+}
+
 /// The keys under which a packet is offered, best first; returns how many.
 fn offer_keys(row: &Row, source: Endpoint, destination: Endpoint, keys: &mut [u64; 6]) -> usize {
     let content = content(row);
@@ -677,7 +683,12 @@ fn offer_keys(row: &Row, source: Endpoint, destination: Endpoint, keys: &mut [u6
         Kind::Tcp | Kind::IcmpError => {
             keys[0] = mix(content ^ end(source, 1), end(destination, 2));
             keys[1] = content;
-            2
+            if row.kind == Kind::IcmpError {
+                return 2;
+            }
+            // A short snap length at one point may have left no more of the segment than its numbers.
+            keys[2] = numbers(row);
+            3
         }
         Kind::Arp | Kind::Link => {
             keys[0] = mix(content ^ end(source, 1), end(destination, 2));

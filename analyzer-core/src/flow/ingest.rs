@@ -187,6 +187,8 @@ pub struct Ingest {
     too_late: bool,
     /// By IP identification, the flow of the latest packet that the snap length cut; empty while none was.
     by_id: Vec<u32>,
+    /// By length, the flow of the latest packet without identification that the snap length cut; empty while none was.
+    by_len: Vec<u32>,
     /// Records read.
     pub packets: u64,
     /// Where the last window ended.
@@ -214,6 +216,7 @@ impl Ingest {
             disordered: false,
             too_late: false,
             by_id: Vec::new(),
+            by_len: Vec::new(),
             packets: 0,
             stop: Stop::Time,
             reached: i64::MIN,
@@ -484,11 +487,13 @@ impl Ingest {
             {
                 entry = self.incarnate(entry, print, key, row);
             }
-            if row.has(bits::CUT) && row.ip_id != 0 && row.kind != Kind::IcmpError {
-                if self.by_id.is_empty() {
-                    self.by_id = vec![u32::MAX; 1 << 16];
+            if row.has(bits::CUT) && row.kind != Kind::IcmpError {
+                let latest = if row.ip_id == 0 { &mut self.by_len } else { &mut self.by_id };
+                if latest.is_empty() {
+                    *latest = vec![u32::MAX; 1 << 16];
                 }
-                self.by_id[row.ip_id as usize] = entry.flow;
+                let name = if row.ip_id == 0 { row.ip_len as u16 } else { row.ip_id };
+                latest[usize::from(name)] = entry.flow;
             }
             if entry.pair == UNPAIRED {
                 let mark = self.batch.marks.len() as u32;
@@ -515,7 +520,7 @@ impl Ingest {
     }
 
     /// An ICMP error whose quote was cut before the ports: the flow that it must be about, by the identification of the quoted
-    /// packet, else because only one flow has these addresses.
+    /// packet or (IPv6, or zero) its length, else because only one flow has these addresses.
     #[cold]
     fn attribute(&self, row: &Row, key: &FlowKey) -> Option<(Row, FlowKey)> {
         /// Flows that are looked through for one error.
@@ -525,16 +530,23 @@ impl Ingest {
         let unknown = error.cut?;
         // The error travels to the quoted packet's source.
         let (source, destination) = if row.has(bits::FROM_HIGH) { (key.low, key.high) } else { (key.high, key.low) };
-        let hidden = (1_u128 << (u32::from(unknown) * 8)) - 1;
+        let hidden = 1_u128.checked_shl(u32::from(unknown) * 8).map_or(u128::MAX, |bit| bit - 1);
+        // Where an address of IPv6 was cut off altogether, so may the protocol have been.
+        let protocol = (key.protocol != 0).then_some(key.protocol);
         let fits = |flow: &Flow| -> Option<bool> {
             let ends = [(flow.key.low, flow.key.high), (flow.key.high, flow.key.low)];
             let side = ends.iter().position(|(from, to)| {
                 from.address == source.address && to.address & !hidden == destination.address & !hidden
             })?;
-            let same = flow.live && !flow.replaced && flow.key.protocol == key.protocol && flow.key.low.port != 0;
+            let same = flow.live && !flow.replaced && protocol.is_none_or(|it| it == flow.key.protocol);
+            let same = same && flow.key.low.port != 0;
             (same && flow.key.family == key.family).then_some(side == 1)
         };
-        let named = self.by_id.get(error.quoted_ip_id as usize).filter(|_| error.quoted_ip_id != 0);
+        let named = match (error.quoted_ip_id, u16::try_from(error.quoted_len)) {
+            (0, Ok(length)) => self.by_len.get(usize::from(length)),
+            (0, Err(_)) => None,
+            (id, _) => self.by_id.get(usize::from(id)),
+        };
         let named = named.and_then(|flow| self.table.flows.get(*flow as usize));
         let found = named.and_then(|flow| Some((flow, fits(flow)?))).or_else(|| {
             let few = self.table.flows.len() <= MOST;

@@ -80,12 +80,16 @@ fn error(
     ip::describe(span, row);
     // NAT rewrites the addresses in the quote, so the copies' sums differ.
     row.sum = 0;
-    let Some(quote) = Quote::read(span, packet.family) else {
+    let Some(mut quote) = Quote::read(span, packet.family) else {
         // Without a readable quote it is a message like any other.
         row.bits |= if span.is_cut() { bits::CUT } else { bits::MALFORMED };
         packet.name((0, 0), row, key);
         return;
     };
+    if usize::from(quote.unknown) > ADDRESS_6 {
+        // The error travels to the quoted packet's source.
+        quote.packet.source = packet.destination;
+    }
     row.kind = Kind::IcmpError;
     row.ack = match (packet.family, icmp_type, code) {
         (Family::V4, 3, 4) => number & 0xffff,
@@ -99,7 +103,6 @@ fn error(
     row.head = digest::words(&[
         u64::from(row.window),
         u64::from(row.ack),
-        u64::from(quote.packet.protocol),
         u64::from(quote.packet.fragment.id),
         u64::from(quote.total),
     ]);
@@ -131,20 +134,24 @@ struct Quote<'a> {
     sequence: u32,
     /// What tells this packet from others of its flow and survives NAT.
     mark: u64,
-    /// Bytes of the destination's address that the capture cut off.
+    /// Bytes at the end of the fixed header that the capture cut off.
     unknown: u8,
     /// Whether it cut off the ports.
     cut: bool,
 }
 
-/// The fixed header of a quote, of which the capture may have cut off some bytes of the destination's address; says how many.
+/// Bytes of an IPv6 address.
+const ADDRESS_6: usize = 16;
+
+/// The fixed header of a quote, of which the capture may have cut off some of the end; says how many bytes. What is left of
+/// IPv4's has the source, of IPv6's the length.
 fn header<const LENGTH: usize>(span: Span<'_>) -> Option<([u8; LENGTH], usize)> {
     if let Some(header) = span.bytes.first_chunk() {
         return Some((*header, 0));
     }
     let unknown = LENGTH - span.bytes.len();
-    let address = if LENGTH == 40 { 16 } else { 4 };
-    if !span.is_cut() || unknown >= address {
+    let needed = if LENGTH == 40 { 6 } else { 17 };
+    if !span.is_cut() || span.bytes.len() < needed {
         return None;
     }
     let mut header = [0; LENGTH];

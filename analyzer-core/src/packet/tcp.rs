@@ -78,6 +78,10 @@ fn decode_incomplete(packet: &Packet<'_>, row: &mut Row, key: &mut FlowKey, deta
     row.l4_checksum = Checksum::Unverifiable;
     let Ok(header) = TcpHeaderSlice::from_slice(&padded) else { return packet.name((0, 0), row, key) };
     fields(&header, packet, row, key);
+    if captured < 16 {
+        // A window that was not captured is not a closed one.
+        row.window = u16::MAX;
+    }
     if row.has(bits::MALFORMED) {
         return;
     }
