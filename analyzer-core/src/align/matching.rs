@@ -764,7 +764,9 @@ impl Shard {
             self.recent = vec![0; RECENT];
         }
         let hash = copy_hash(exit_key, exit_id, seen.slot, seen.direction);
-        self.recent[hash as usize % RECENT] = hash & HASH | u64::from(exit_frame);
+        let place = &mut self.recent[hash as usize % RECENT];
+        let before = std::mem::replace(place, hash & HASH | u64::from(exit_frame));
+        let again = exact && sure && exit_id != 0 && before & HASH == hash & HASH && before as u32 != exit_frame;
 
         // Which of the two passed first, and which last, is a matter of the direction, not of the order of reading.
         let entry = seen.direction;
@@ -802,7 +804,9 @@ impl Shard {
         if (entry_class, exit_class) == (Class::New, Class::Late) {
             overtaken(&mut self.facts[seen.slot as usize], seen, row, &node);
         }
-        if entry_class.repeats() {
+        if again {
+            self.crossed_again(&node, row, seen, before as u32);
+        } else if entry_class.repeats() {
             self.repeated(&node, row, seen, entry_class, exit_class);
         }
     }
@@ -874,6 +878,18 @@ impl Shard {
             facts.lost_beyond_spurious[direction] += u32::from(spurious);
             self.events.push(EventKind::LostBeyond, event);
         }
+    }
+
+    /// The same packet crossed before: something sent it round again. Its sender did not repeat it.
+    #[cold]
+    fn crossed_again(&mut self, node: &Node, row: &Row, seen: &Seen, earlier: u32) {
+        let serial = self.facts[seen.slot as usize].serial;
+        let event = if seen.point == seen.direction {
+            node.event(serial, row.frame, u64::from(earlier), 0)
+        } else {
+            event(serial, row, seen, node.frame, u64::from(earlier), 0)
+        };
+        self.events.push(EventKind::CrossedAgain, event);
     }
 
     #[cold]

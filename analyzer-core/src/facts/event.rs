@@ -29,10 +29,13 @@ pub enum EventKind {
     MssDiffers,
     /// A SYN whose other options differ between the points.
     OptionsDiffer,
+    /// The same packet, IP identification and all, crossed both points once more. `a`: frame of the earlier one at the point
+    /// that the direction passes last.
+    CrossedAgain,
 }
 
 /// Number of event kinds.
-const KINDS: usize = EventKind::OptionsDiffer as usize + 1;
+const KINDS: usize = EventKind::CrossedAgain as usize + 1;
 
 /// One event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

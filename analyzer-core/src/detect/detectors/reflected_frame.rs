@@ -29,9 +29,9 @@
 //! IEEE 802.1Q section 8.7 (learning); `bridge(8)`; `tcpdump(1)` option -Q.
 
 use crate::detect::claim::{fix, merge};
-use crate::detect::text::{counted, duration, mac_text};
+use crate::detect::text::{count, counted, duration, mac_text};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold, alibi};
-use crate::facts::Echo;
+use crate::facts::{Echo, Event, EventKind};
 use crate::packet::FlowKey;
 use crate::point::{Direction, Point};
 use crate::report::{Directions, Finding, Severity, Where};
@@ -87,7 +87,15 @@ fn came_twice(scene: &Scene) -> Option<Claim> {
     let at_a = scene.link[Point::A.index()].echoes.items().iter().filter(|echo| macs.contains(&echo.mac)).count();
     let trailers = ours.iter().filter(|echo| echo.trailer).count();
     let padded = ours.iter().filter(|echo| echo.padded).count();
-    claim.packets = ours.len() as u64;
+    // Where all comes back, packets to a single host do so as well.
+    let returned: BTreeSet<u32> = ours.iter().map(|echo| echo.again.frame).collect();
+    let from_own = |event: &&Event| {
+        let mac = scene.pair(event.pair).and_then(|pair| pair.macs[Point::B.index()]);
+        mac.is_some_and(|(mac, _)| own.contains(&mac)) && !returned.contains(&event.frame)
+    };
+    let single: Vec<&Event> =
+        scene.events(EventKind::CrossedAgain, Point::B, Direction::Outbound).iter().filter(from_own).collect();
+    claim.packets = (ours.len() + single.len()) as u64;
     for echo in &ours {
         let delay = echo.again.time - echo.first.time;
         claim.frames.push((Point::B, echo.first.frame));
@@ -104,12 +112,17 @@ fn came_twice(scene: &Scene) -> Option<Claim> {
             format!("#{} of {} again, after {}{changed}", echo.first.frame, mac_text(echo.mac), duration(delay)),
         );
     }
+    for event in &single {
+        claim.frames.push((Point::B, event.a as u32));
+        claim.frame(scene, Point::B, event.frame, event.time);
+    }
     let mut delays: Vec<i64> = ours.iter().map(|echo| echo.again.time - echo.first.time).collect();
     delays.sort_unstable();
     let median = delays[delays.len() / 2];
     describe(&mut claim, &macs, (trailers > 0).then_some(trailers));
     claim.details.insert("delay_seconds".into(), json!(median as f64 / SECOND as f64));
-    claim.details.insert("group_frames".into(), link.group_frames.into());
+    claim.details.insert("group_frames".into(), (link.group_frames - link.echoes.count).into());
+    claim.details.insert("group_frames_returned".into(), ours.len().into());
     let steady = delays.iter().all(|delay| *delay >= median / 3 && *delay <= median.saturating_mul(3));
     claim.reasons = Reasons::default()
         .support(0.6, format!("{} with an inside MAC stand at B twice", counted(ours.len() as u64, "frame")))
@@ -248,8 +261,14 @@ pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
         .unwrap_or_default();
     let delay = claims[0].number("delay_seconds");
     let after = if delay > 0.0 { format!(" after about {}", duration((delay * 1e9) as i64)) } else { String::new() };
+    let [groups, returned] = ["group_frames", "group_frames_returned"].map(|name| claims[0].number(name) as u64);
+    let whole = if groups > 0 {
+        format!(", {} of {} to groups among them", count(returned), count(groups))
+    } else {
+        String::new()
+    };
     finding.summary = format!(
-        "Something beyond the uplink sent {} of {} back in{after}: frames that had left from inside.",
+        "Something beyond the uplink sent {} of {} back in{after}: frames that had left from inside{whole}.",
         counted(finding.packet_count, "frame"),
         macs.first().map_or("inside MACs", String::as_str),
     );
