@@ -16,8 +16,8 @@ const RECENT: usize = 256;
 const ECHO_TIME: i64 = 500 * MILLISECOND;
 /// Most askers that are followed at once.
 const MAX_ASKERS: usize = 1024;
-/// Frames of a run of questions that are remembered.
-const MAX_FRAMES: usize = 8;
+/// Frames of a run of questions that are remembered: a minute of them.
+const MAX_FRAMES: usize = 64;
 /// Most bridges and roots that are told apart.
 const MAX_BRIDGES: usize = 64;
 
