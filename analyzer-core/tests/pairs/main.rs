@@ -8,6 +8,7 @@ mod evidence;
 mod frames;
 mod judge;
 mod numbers;
+mod recount;
 mod same_point;
 mod sane;
 mod silence;

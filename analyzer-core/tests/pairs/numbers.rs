@@ -16,16 +16,16 @@ fn findings(case: &Case, id: &str) -> Vec<Value> {
     found
 }
 
-fn number(value: &Value) -> u64 {
+pub(crate) fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{value} is no count"))
 }
 
-fn point(value: &Value) -> usize {
+pub(crate) fn point(value: &Value) -> usize {
     usize::from(value == "b")
 }
 
 /// Sees to it that a cited frame has the time that is cited for it. The clocks of these pairs are one.
-fn check_times(case: &Case, finding: &Value, files: &[Vec<Frame>; 2]) {
+pub(crate) fn check_times(case: &Case, finding: &Value, files: &[Vec<Frame>; 2]) {
     for cited in finding["evidence"].as_array().into_iter().flatten() {
         let Some(frame) = files[point(&cited["point"])].iter().find(|frame| frame.number == number(&cited["frame"]))
         else {
