@@ -20,7 +20,7 @@ pub struct Cited {
     /// Its time in the clock of its point.
     pub time: i64,
     /// What it proves.
-    pub note: String,
+    pub note: Cow<'static, str>,
 }
 
 /// What speaks for and against a claim, each with its weight.
@@ -137,11 +137,14 @@ impl Claim {
     }
 
     /// Cites a frame, counts it into the claim's time and its frames.
-    pub fn cite(&mut self, scene: &Scene, point: Point, frame: u32, time: i64, note: impl Into<String>) {
+    pub fn cite(&mut self, scene: &Scene, point: Point, frame: u32, time: i64, note: impl Into<Cow<'static, str>>) {
         if frame == 0 {
             return;
         }
-        self.evidence.push(Cited { point, frame, time, note: note.into() });
+        // More than a finding cites is not needed of one of its claims.
+        if self.evidence.len() < MAX_EVIDENCE {
+            self.evidence.push(Cited { point, frame, time, note: note.into() });
+        }
         self.frame(scene, point, frame, time);
     }
 
@@ -185,7 +188,7 @@ pub fn merge(scene: &Scene, claims: &[Claim]) -> Finding {
                     file: None,
                     frame: u64::from(cited.frame),
                     time: scene.clock.to_a(cited.point, cited.time),
-                    note: cited.note.clone(),
+                    note: cited.note.clone().into_owned(),
                 });
             }
         }

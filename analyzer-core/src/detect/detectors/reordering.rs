@@ -21,7 +21,7 @@ use crate::detect::text::{count, percent, plural};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold};
 use crate::facts::EventKind;
 use crate::point::{Direction, Point};
-use crate::report::{Finding, Severity, Where};
+use crate::report::{Directions, Finding, Severity, Where};
 use std::collections::BTreeMap;
 
 /// What this detector says of itself.
@@ -56,7 +56,6 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
                 let mut claim = Claim::new(SPEC.id, event.pair, Where::Between, direction);
                 claim.severity = Severity::Info;
                 claim.protocol = scene.pair(event.pair).map_or("ip", PairView::protocol_name);
-                claim.details.insert("offered".into(), offered(scene, event.pair, direction).into());
                 claim.reasons = Reasons::default()
                     .support(0.7, "the copies of the same packets stand in another order")
                     .support_if(total >= 20, 0.5, format!("{} of them", count(total)));
@@ -88,7 +87,10 @@ fn offered(scene: &Scene, pair: u32, direction: Direction) -> u64 {
 
 pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
-    let offered = claims.iter().map(|claim| claim.number("offered")).sum::<f64>() as u64;
+    // There may be very many claims, so that none of them carries its number along.
+    let ways = Direction::BOTH.into_iter().filter(|way| claims[0].direction == Directions::from(*way));
+    let flows = || claims.iter().flat_map(|claim| claim.flows.iter().copied());
+    let offered: u64 = ways.flat_map(|way| flows().map(move |flow| offered(scene, flow, way))).sum();
     finding.details.insert("offered".into(), offered.into());
     finding.summary = format!(
         "{} of {} ({}) left the host after packets that had entered it later.",
