@@ -6,6 +6,8 @@
 //! stream, as for the tools of those names; what stands behind the last of them is no error.
 
 use super::sniff::Compression;
+#[cfg(feature = "gzip")]
+use flate2::{Decompress, FlushDecompress, Status};
 use std::io::{self, BufRead, ErrorKind, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +22,10 @@ const PIECES: usize = 4;
 
 /// Packed bytes read at once.
 const PACKED: usize = 256 << 10;
+
+/// Window of deflate, as a power of two (RFC 1951, section 2: 32 KiB).
+#[cfg(feature = "gzip")]
+const GZIP_WINDOW_BITS: u8 = 15;
 
 /// The unpacked bytes of a compressed input.
 pub(super) struct Unpacked {
@@ -94,9 +100,9 @@ trait Stream: Read + Send {
 }
 
 #[cfg(feature = "gzip")]
-impl Stream for flate2::bufread::GzDecoder<Packed> {
+impl Stream for Gzip {
     fn finish(self: Box<Self>) -> io::Result<Packed> {
-        Ok(self.into_inner())
+        Ok(self.packed)
     }
 }
 
@@ -121,7 +127,7 @@ impl Stream for lz4_flex::frame::FrameDecoder<Packed> {
 fn stream(compression: Compression, packed: Packed) -> io::Result<Box<dyn Stream>> {
     match compression {
         #[cfg(feature = "gzip")]
-        Compression::Gzip => Ok(Box::new(flate2::bufread::GzDecoder::new(packed))),
+        Compression::Gzip => Ok(Box::new(Gzip::new(packed))),
         #[cfg(feature = "zstd")]
         Compression::Zstd => Ok(Box::new(zstd::stream::read::Decoder::with_buffer(packed)?.single_frame())),
         #[cfg(feature = "lz4")]
@@ -215,6 +221,55 @@ impl Unpacker {
             self.packed = Some(stream.finish()?);
         }
         Ok(())
+    }
+}
+
+/// One gzip member. The library's own reader forgets what it unpacked in the call that meets the damage, which is up to
+/// a whole piece.
+#[cfg(feature = "gzip")]
+struct Gzip {
+    packed: Packed,
+    inflate: Decompress,
+    /// Whether it has ended, and whole.
+    whole: Option<bool>,
+}
+
+#[cfg(feature = "gzip")]
+impl Gzip {
+    fn new(packed: Packed) -> Self {
+        Self { packed, inflate: Decompress::new_gzip(GZIP_WINDOW_BITS), whole: None }
+    }
+}
+
+#[cfg(feature = "gzip")]
+impl Read for Gzip {
+    /// Unpacked bytes; none when the member has ended as it should.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.whole {
+                Some(true) => return Ok(0),
+                // Its own words depend on how much was read before.
+                Some(false) => return Err(io::Error::new(ErrorKind::InvalidData, "corrupt deflate stream")),
+                None => {}
+            }
+            let input = self.packed.fill_buf()?;
+            let ended = input.is_empty();
+            let (taken, given) = (self.inflate.total_in(), self.inflate.total_out());
+            let status = self.inflate.decompress(input, buffer, FlushDecompress::None);
+            let (taken, given) = (self.inflate.total_in() - taken, self.inflate.total_out() - given);
+            self.packed.consume(taken as usize);
+            match status {
+                Ok(Status::Ok | Status::BufError) if taken == 0 && given == 0 && ended => {
+                    return Err(ErrorKind::UnexpectedEof.into());
+                }
+                Ok(Status::Ok | Status::BufError) => {}
+                Ok(Status::StreamEnd) => self.whole = Some(true),
+                Err(_) => self.whole = Some(false),
+            }
+            if given > 0 {
+                return Ok(given as usize);
+            }
+        }
     }
 }
 

@@ -150,6 +150,21 @@ fn a_damaged_compressed_capture_gives_what_precedes_the_damage() {
 }
 
 #[test]
+fn gzip_that_breaks_off_with_nonsense_gives_all_that_precedes_it() {
+    let plain = small_pcap(30);
+    let (expected, _) = read(&plain);
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(&plain).unwrap();
+    // Ends a block at a full byte.
+    encoder.flush().unwrap();
+    // A block of the reserved type (RFC 1951, section 3.2.3).
+    let packed = [encoder.get_ref().as_slice(), &[0x07; 20]].concat();
+    let (records, summary) = read(&packed);
+    assert_eq!(records, expected);
+    assert!(messages(&summary)[0].contains("the gzip data are damaged"), "{summary:?}");
+}
+
+#[test]
 fn an_lz4_frame_cut_between_two_blocks_is_noticed() {
     let plain = small_pcap(30);
     let packed = lz4(&plain);
