@@ -7,11 +7,11 @@ use crate::align::pairing::{Pairing, content};
 use crate::align::steps;
 use crate::align::survey::{Survey, distinctive};
 use crate::align::topology;
-use crate::capture::{self, CaptureSet, CaptureSummary, Only, Steps};
+use crate::capture::{self, CaptureSet, CaptureSummary, Marks, Only, Steps};
 use crate::detect::{self, Boundary, Detector, PairView, Scene, Selection, Witness};
 use crate::error::Error;
-use crate::evidence::{self, FlowStats, Matches, Trace, Traced};
-use crate::facts::{EventIndex, PairFacts, Tally, state};
+use crate::evidence::{self, Charts, FlowStats, Matches, Trace, Traced};
+use crate::facts::{Delays, EventIndex, PairFacts, Series, Tally, state};
 use crate::flow::SHARDS;
 use crate::flow::ingest::{Ingest, Stop};
 use crate::options::Options;
@@ -203,7 +203,8 @@ impl Analysis {
         self
     }
 
-    /// Keeps the counters of every flow for [`run_traced`](Self::run_traced), not only of those that may be of interest.
+    /// Keeps the counters of every flow for [`run_traced`](Self::run_traced), not only of those that may be of interest,
+    /// and what can be drawn of the whole.
     #[must_use]
     pub fn every_flow(mut self, every: bool) -> Self {
         self.every_flow = every;
@@ -302,6 +303,8 @@ struct Engine<'a> {
     /// The time asked for, on A's clock.
     bounds: Option<(i64, i64)>,
     coarse: Coarse,
+    /// Whether `coarse` has been the same throughout.
+    steady: bool,
     closed: std::collections::VecDeque<(u32, u32, i64)>,
     finished: Vec<PairView>,
     idle_time: i64,
@@ -313,6 +316,8 @@ struct Engine<'a> {
     every_flow: bool,
     /// Every finished flow in numbers, up to a bound.
     flows: Vec<FlowStats>,
+    /// Where the captures can be read on from.
+    marks: [Marks; 2],
     /// The frames that matched, if asked for.
     matches: Option<Matches>,
     progress: Option<&'a (dyn Fn(Progress) + Send + Sync)>,
@@ -327,12 +332,17 @@ impl<'a> Engine<'a> {
         every_flow: bool,
     ) -> Self {
         Self {
-            points: readers.map(Ingest::new),
+            points: readers.map(|reader| {
+                let mut point = Ingest::new(reader);
+                point.traffic = every_flow.then(Series::default);
+                point
+            }),
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             pairing: Pairing::default(),
             overlap: Overlap::default(),
             bounds: None,
             coarse: Coarse::default(),
+            steady: true,
             closed: std::collections::VecDeque::new(),
             finished: Vec::new(),
             idle_time: IDLE_TIME,
@@ -341,6 +351,7 @@ impl<'a> Engine<'a> {
             finished_paired: 0,
             every_flow,
             flows: Vec::new(),
+            marks: Default::default(),
             matches: None,
             progress,
             cancel,
@@ -403,6 +414,9 @@ impl<'a> Engine<'a> {
         loop {
             if self.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
                 return Err(Error::Cancelled);
+            }
+            for (marks, point) in self.marks.iter_mut().zip(&self.points) {
+                point.reader.mark().into_iter().for_each(|mark| marks.add(mark));
             }
             if self.points.iter().all(|point| point.stop != Stop::Bytes) {
                 until = until.saturating_add(step);
@@ -597,6 +611,7 @@ impl<'a> Engine<'a> {
         let middle = back + (out - back) / 2;
         if middle.abs_diff(self.coarse.at(start)) > NOTICEABLE as u64 {
             self.coarse = Coarse { offset: middle, reference: start, ..self.coarse };
+            self.steady = false;
         }
     }
 
@@ -727,7 +742,8 @@ impl<'a> Engine<'a> {
         for shard in &self.shards {
             tally.merge(&shard.tally);
         }
-        let delays: Vec<_> = self.shards.iter().map(|shard| &shard.delays).collect();
+        let delays: Vec<Delays> = self.shards.iter_mut().map(|shard| std::mem::take(&mut shard.delays)).collect();
+        let delays: Vec<&Delays> = delays.iter().collect();
         let clock = ClockMap::estimate(&delays, self.coarse.offset);
         let summaries = [self.points[0].reader.summary(), self.points[1].reader.summary()];
         let seen = [0, 1].map(|point| self.points[point].packets);
@@ -764,6 +780,7 @@ impl<'a> Engine<'a> {
             LazyCell::new(|| pairs.iter().flat_map(|view| [view.a, view.b]).flatten().collect::<HashSet<FlowKey>>());
         let (log, host) = witnesses.read(|one, other| known.contains(one) || known.contains(other))?;
         let witness = Witness::new(log, host, &pairs, &clock);
+        let coarse = self.steady.then_some(self.coarse);
         let mut scene = Scene {
             pairs,
             events: EventIndex::new(self.shards.into_iter().map(|shard| shard.events).collect()),
@@ -802,6 +819,10 @@ impl<'a> Engine<'a> {
         for flow in &mut stats {
             flow.settle(&clock);
         }
+        let charts = match [a.traffic, b.traffic] {
+            [Some(a), Some(b)] => Charts::new(&scene, &[a, b], &delays, coarse),
+            _ => Charts::default(),
+        };
         let trace = Trace {
             clock,
             steps: scene.steps,
@@ -810,6 +831,8 @@ impl<'a> Engine<'a> {
             keys,
             files: scene.files,
             matches: self.matches,
+            charts,
+            marks: self.marks,
         };
         let report = Report {
             schema: SCHEMA,

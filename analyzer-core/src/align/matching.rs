@@ -1139,6 +1139,7 @@ impl Shard {
         }
         extend_run(more, &node, matched_order);
         self.tally.unmatched[direction][point][node.kind as usize] += 1;
+        self.tally.unmatched_sizes[direction][point][size_class(node.ip_len)] += 1;
         self.tally.unmatched_steps[direction][point][size_step(node.ip_len)] += 1;
         let order = u64::from(node.order);
         if !icmp {

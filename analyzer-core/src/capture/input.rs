@@ -32,6 +32,11 @@ impl Input {
         Self { source, bytes: Vec::new(), start: 0, end: 0, base: 0, ended: false, failure: None }
     }
 
+    /// Goes on with another source for the stream from `offset` on.
+    pub(super) fn resume(&mut self, source: Box<dyn Read + Send>, offset: u64) {
+        *self = Self { base: offset, ..Self::new(source) };
+    }
+
     /// What was read and not consumed.
     #[inline]
     pub(super) fn peek(&self) -> &[u8] {

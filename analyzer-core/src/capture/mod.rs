@@ -6,6 +6,7 @@
 //! - `pcap`, `pcapng`: one file for each format
 //! - `problem`: what is damaged; damage never stops the analysis of what precedes it
 //! - `only`: one interface out of a file that holds several
+//! - `mark`: places in a plain file from which it can be read on, without what precedes them
 //! - `expand`, `set`: several files of one point, read as one capture
 //!
 //! A record is handed on as the file has it: this layer does not look into the captured bytes, does not sort by time,
@@ -15,6 +16,7 @@ mod compress;
 mod expand;
 mod input;
 mod link_type;
+mod mark;
 mod only;
 mod pcap;
 mod pcapng;
@@ -25,6 +27,7 @@ mod steps;
 
 pub use expand::expand;
 pub use link_type::LinkType;
+pub use mark::{Mark, Marks};
 pub use only::{Listed, Only, interfaces};
 pub use set::{CaptureSet, Files, Hole};
 pub use steps::{Step, Steps};
@@ -149,6 +152,8 @@ pub struct CaptureReader {
     /// How the input is compressed, and how many of its bytes have been read so far.
     compression: Option<(Compression, Arc<AtomicU64>)>,
     input_size: Option<u64>,
+    /// Where it is, if it is a file.
+    path: Option<PathBuf>,
 }
 
 enum Format {
@@ -173,7 +178,9 @@ impl CaptureReader {
         }
         let file = File::open(path).map_err(failed)?;
         let size = metadata.is_file().then_some(metadata.len());
-        Self::start(&name, Box::new(file), size)
+        let mut reader = Self::start(&name, Box::new(file), size)?;
+        reader.path = metadata.is_file().then(|| path.to_owned());
+        Ok(reader)
     }
 
     /// Reads a capture from anything; `name` is for messages. Short and interrupted reads are fine.
@@ -215,7 +222,7 @@ impl CaptureReader {
                 return Err(not_a_capture(reason));
             }
         };
-        Ok(Self { input, format, problems, compression, input_size })
+        Ok(Self { input, format, problems, compression, input_size, path: None })
     }
 
     /// Reads one interface of the capture only; to be said before the first record is read. Frames keep their numbers.

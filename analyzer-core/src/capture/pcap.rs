@@ -146,6 +146,16 @@ impl Pcap {
         self.next_slow(input, problems, until)
     }
 
+    /// Goes on behind so many records, the last one of this time.
+    pub(super) fn resume(&mut self, packets: u64, time: i64) {
+        (self.packets, self.last_time, self.before_last_time) = (packets, time, time);
+    }
+
+    /// Time of the last record.
+    pub(super) fn last_time(&self) -> i64 {
+        self.last_time
+    }
+
     /// Records read.
     pub(super) fn packets(&self) -> u64 {
         self.packets

@@ -223,6 +223,16 @@ impl PcapNg {
         self.next_slow(input, problems, until)
     }
 
+    /// Frames so far, time of the last one, and what must be known to read on from here: interfaces and sections.
+    pub(super) fn place(&self) -> (u64, i64, (u32, u32)) {
+        (self.frames, self.last_time, (self.interface_count, self.sections))
+    }
+
+    /// Goes on behind so many frames, the last one of this time.
+    pub(super) fn resume(&mut self, frames: u64, time: i64) {
+        (self.frames, self.last_time) = (frames, time);
+    }
+
     /// What is known so far.
     pub(super) fn summary(&self) -> CaptureSummary {
         let mut interfaces = self.described.clone();

@@ -5,7 +5,7 @@
 //! the analysis; [`Files::place`] tells file and number for the report. Files that overlap in time (one for each member
 //! of a bond, say) are merged by time stamp, as mergecap does.
 
-use super::{CaptureReader, CaptureSummary, Interface, Next, Only, Record, Steps, expand};
+use super::{CaptureReader, CaptureSummary, Interface, Mark, Next, Only, Record, Steps, expand};
 use crate::Error;
 use crate::report::Problem;
 use crate::time::SECOND;
@@ -403,6 +403,34 @@ impl CaptureSet {
             None => self.current.input_size(),
             Some(set) => Some(set.size),
         }
+    }
+
+    /// Where reading stands, in a file that can be read on from there.
+    pub fn mark(&self) -> Option<Mark> {
+        let place = self.current.place()?;
+        let decoded = self.decoded_bytes();
+        let Some(set) = self.set.as_deref() else {
+            let frame = u32::try_from(place.frames()).unwrap_or(u32::MAX);
+            return Some(Mark { frame, time: place.time(), decoded, file: 0, base: 0, place });
+        };
+        let plain = set.merged.is_empty() && !set.finished;
+        let (frame, time) = (set.last_frame, set.last_time);
+        plain.then_some(Mark { frame, time, decoded, file: set.file, base: set.base, place })
+    }
+
+    /// Goes on from a mark of the same capture that lies further on; false where that is not possible, and then nothing
+    /// more can be read.
+    pub fn skip_to(&mut self, mark: &Mark) -> bool {
+        if let Some(set) = self.set.as_deref_mut() {
+            while set.file < mark.file {
+                let Some((reader, next)) = set.open(&mut self.files, &mut self.left_out) else { return false };
+                self.current = reader;
+                (set.file, set.first_time, set.finished) = (self.files.names.len() - 1, next.first, false);
+            }
+            (set.base, set.last_frame, set.last_time) = (mark.base, mark.frame, mark.time);
+        }
+        self.last_frame = mark.frame;
+        self.current.skip_to(&mark.place)
     }
 
     /// Place of the file of the last record in the names of [`files`](Self::files).

@@ -21,6 +21,8 @@ pub struct FlowStats {
     pub name: FlowName,
     /// Its key by point, where it was seen.
     pub keys: [Option<FlowKey>; 2],
+    /// By point: whether the higher end of the key is the inner one.
+    pub inside_is_high: [bool; 2],
     /// By direction and point.
     pub sides: [[Side; 2]; 2],
     /// Retransmissions by direction whose original passed one point and never the other.
@@ -73,6 +75,7 @@ impl FlowStats {
             successor_of: view.successor_of,
             name: view.name(),
             keys: [view.a, view.b],
+            inside_is_high: view.inside_is_high,
             sides: Direction::BOTH.map(|direction| Point::BOTH.map(|point| side(view, direction, point))),
             lost_between: facts.lost_between,
             lost_between_bytes: facts.lost_between_bytes,

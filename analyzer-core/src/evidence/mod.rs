@@ -1,8 +1,10 @@
 //! What the engineer takes away beside the report: flows in numbers, small captures that hold the proof of each finding,
 //! and both captures as one.
 //!
+//! - `charts`: what can be drawn of the whole
 //! - `flows`: every flow pair with its counters
 //! - `extract`: which frames prove a finding, and those around them; written as one capture for each point
+//! - `ladder`: the flow around a fault, packet by packet at both points
 //! - `matches`: which frame of the one capture is which of the other, when that is asked for
 //! - `merge`: both captures in one file, on one clock
 //! - `output`: pcapng, for both
@@ -10,21 +12,25 @@
 //! Captures are read again, from their start, through an [`Open`]: what is written is copied from the inputs, never put
 //! together from what the analysis remembered. Only what is to be written is held in memory, and not all of that.
 
+mod charts;
 mod extract;
 mod flows;
+mod ladder;
 mod matches;
 mod merge;
 mod output;
 
+pub use charts::{Charts, Share, Traffic};
 pub use extract::{Extract, Picked, select, write};
 pub(crate) use flows::MOST as MOST_FLOWS;
 pub use flows::{FlowStats, Side};
+pub use ladder::{Ladder, Rung, ladders};
 pub use matches::{Matches, Partner};
 pub use merge::merge;
 
 use crate::Error;
 use crate::align::clock::ClockMap;
-use crate::capture::{CaptureSet, Files, Interface, LinkType, Next, Record, Steps};
+use crate::capture::{CaptureSet, Files, Interface, LinkType, Marks, Next, Record, Steps};
 use crate::packet::FlowKey;
 use crate::point::Point;
 use crate::report::{Evidence, Report};
@@ -60,6 +66,10 @@ pub struct Trace {
     pub files: [Files; 2],
     /// The frames that matched, if [`Analysis::matches`](crate::Analysis::matches) asked for them.
     pub matches: Option<Matches>,
+    /// What can be drawn of the whole.
+    pub charts: Charts,
+    /// Places in the captures from which they can be read again.
+    pub marks: [Marks; 2],
 }
 
 /// Names of a flow at the other point that are looked for: the mapping of a flow seldom changes more often.

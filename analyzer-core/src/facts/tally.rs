@@ -46,6 +46,8 @@ pub struct Tally {
     pub first_partial: [[Option<Stamp>; 2]; 2],
     /// Packets by direction, point and size class.
     pub sizes: [[[u64; 5]; 2]; 2],
+    /// Packets found at this point only, by direction, point and size class.
+    pub unmatched_sizes: [[[u64; 5]; 2]; 2],
     /// Packets by direction, point and 64-byte step of size: finer, for the size at which loss begins.
     pub steps: [[[u64; STEPS_OF_SIZE]; 2]; 2],
     /// As `steps`, of packets found at this point only.
@@ -66,6 +68,7 @@ impl Tally {
                 add(&mut self.packets[direction][point], &other.packets[direction][point]);
                 add(&mut self.checksums[direction][point], &other.checksums[direction][point]);
                 add(&mut self.sizes[direction][point], &other.sizes[direction][point]);
+                add(&mut self.unmatched_sizes[direction][point], &other.unmatched_sizes[direction][point]);
                 add(&mut self.steps[direction][point], &other.steps[direction][point]);
                 add(&mut self.unmatched_steps[direction][point], &other.unmatched_steps[direction][point]);
                 add(&mut self.unmatched[direction][point], &other.unmatched[direction][point]);
@@ -172,6 +175,17 @@ impl DelayHistogram {
         Some(self.max)
     }
 
+    /// The steps that have delays in them: middle in nanoseconds, and how many. Negative ones are not among them.
+    pub fn steps(&self) -> impl Iterator<Item = (i64, u64)> + '_ {
+        let middle = |index: usize| {
+            let (doubling, step) = (index as u32 / STEPS, index as u32 % STEPS);
+            // Below a microsecond there are no steps.
+            if index == 0 { 512 } else { (i64::from(2 * (STEPS + step) + 1) << (6 + doubling)).min(self.max.max(0)) }
+        };
+        let used = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        used.map(move |(index, count)| (middle(index), *count))
+    }
+
     /// Adds another histogram.
     pub fn merge(&mut self, other: &Self) {
         for (sum, more) in self.counts.iter_mut().zip(&other.counts) {
@@ -193,6 +207,8 @@ pub struct Delays {
     pub origin: Option<i64>,
     /// Smallest `time_b - time_a` of an outbound packet, largest of an inbound one (`i64::MAX` and `i64::MIN` for none).
     pub bins: Vec<(i64, i64)>,
+    /// The other ends: largest outbound difference, smallest inbound one (`i64::MIN` and `i64::MAX` for none).
+    slow: Vec<(i64, i64)>,
     /// Matched packets that went in.
     pub samples: [u64; 2],
 }
@@ -201,10 +217,18 @@ pub struct Delays {
 const MAX_DELAY_BINS: usize = 2048;
 /// A bin without a sample.
 const NO_SAMPLE: (i64, i64) = (i64::MAX, i64::MIN);
+/// The same of the other ends.
+const NO_SLOW: (i64, i64) = (i64::MIN, i64::MAX);
 
 impl Default for Delays {
     fn default() -> Self {
-        Self { width: 100 * crate::time::MILLISECOND, origin: None, bins: Vec::new(), samples: [0; 2] }
+        Self {
+            width: 100 * crate::time::MILLISECOND,
+            origin: None,
+            bins: Vec::new(),
+            slow: Vec::new(),
+            samples: [0; 2],
+        }
     }
 }
 
@@ -218,12 +242,27 @@ impl Delays {
         if index >= self.bins.len() {
             index = self.extend(time_a, origin);
         }
-        let bin = &mut self.bins[index];
+        let (bin, slow) = (&mut self.bins[index], &mut self.slow[index]);
         if direction == 0 {
             bin.0 = bin.0.min(difference);
+            slow.0 = slow.0.max(difference);
         } else {
             bin.1 = bin.1.max(difference);
+            slow.1 = slow.1.min(difference);
         }
+    }
+
+    /// Bins with samples of a direction: start, smallest and largest difference.
+    pub fn envelope(&self, direction: Direction) -> impl Iterator<Item = (i64, i64, i64)> + '_ {
+        let origin = self.origin.unwrap_or(0);
+        let bins = self.bins.iter().zip(&self.slow).enumerate().map(move |(index, (bin, slow))| {
+            let start = origin.saturating_add(self.width.saturating_mul(index as i64));
+            match direction {
+                Direction::Outbound => (start, bin.0, slow.0),
+                Direction::Inbound => (start, slow.1, bin.1),
+            }
+        });
+        bins.filter(|(_, low, high)| low <= high)
     }
 
     /// The latest bin: its start, smallest outbound and largest inbound difference.
@@ -247,9 +286,15 @@ impl Delays {
                 .chunks(2)
                 .map(|pair| pair.iter().fold(NO_SAMPLE, |a, b| (a.0.min(b.0), a.1.max(b.1))))
                 .collect();
+            self.slow = self
+                .slow
+                .chunks(2)
+                .map(|pair| pair.iter().fold(NO_SLOW, |a, b| (a.0.max(b.0), a.1.min(b.1))))
+                .collect();
             index = time.saturating_sub(origin).max(0) / self.width;
         }
         self.bins.resize(index as usize + 1, NO_SAMPLE);
+        self.slow.resize(index as usize + 1, NO_SLOW);
         index as usize
     }
 }

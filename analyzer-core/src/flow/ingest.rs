@@ -5,7 +5,7 @@
 
 use super::SHARDS;
 use crate::capture::{CaptureSet, Next};
-use crate::facts::{Activity, LinkFacts};
+use crate::facts::{Activity, LinkFacts, Series};
 use crate::flow::queue::{DISORDER, Queue};
 use crate::flow::table::{Entry, Flow, FlowTable, UNPAIRED, fingerprint};
 use crate::packet::row::{bits, tcp_flags};
@@ -175,6 +175,8 @@ pub struct Ingest {
     pub batch: Batch,
     /// What passed over time.
     pub activity: Activity,
+    /// All packets over time, paired or not, if they are asked for.
+    pub traffic: Option<Series>,
     /// What passed at all.
     pub presence: Presence,
     /// What the link layer shows.
@@ -210,6 +212,7 @@ impl Ingest {
             table: FlowTable::default(),
             batch: Batch::default(),
             activity: Activity::default(),
+            traffic: None,
             presence: Presence::default(),
             link: LinkFacts::default(),
             queue: Queue::default(),
@@ -611,6 +614,9 @@ impl Ingest {
 
     /// Accounts the window's packets over time, once the flows are paired.
     pub fn account(&mut self) {
+        if let Some(traffic) = &mut self.traffic {
+            self.batch.marks.iter().for_each(|mark| traffic.add(mark.time, mark.what >> 2));
+        }
         for mark in &self.batch.marks {
             let direction = mark.what & 3;
             if direction != Mark::UNKNOWN {

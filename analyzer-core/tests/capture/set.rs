@@ -234,3 +234,41 @@ fn one_interface_can_be_had_of_a_file_and_frames_keep_their_numbers() {
     assert_eq!(listed("both"), ["0 virbr0 (3 packets)", "1 eth0 (3 packets)"]);
     assert_eq!(listed("any"), ["number 2 (1 packet)", "number 4 (3 packets)"]);
 }
+
+#[test]
+fn reading_goes_on_from_a_mark_as_if_all_had_been_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let seconds: Vec<u32> = (1..200).collect();
+    write(folder.path(), &[("a.pcap", pcap(&seconds)), ("b.pcapng", pcapng(&seconds))]);
+    std::fs::create_dir(folder.path().join("ring")).unwrap();
+    let ring: Vec<(String, Vec<u8>)> =
+        seconds.chunks(40).map(|part| (format!("ring/r{}", part[0]), pcap(part))).collect();
+    for (name, bytes) in &ring {
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    for name in ["a.pcap", "b.pcapng", "ring"] {
+        let open = || CaptureSet::open(&[folder.path().join(name)], None).unwrap();
+        let whole = drain(&mut open());
+        for &(second, frame, _) in whole.iter().step_by(17) {
+            let mut set = open();
+            loop {
+                if let Next::Record(record) = set.next(i64::MAX) {
+                    if record.frame == frame {
+                        break;
+                    }
+                } else {
+                    assert!(set.turn(i64::MAX));
+                }
+            }
+            let mark = set.mark().expect("a plain file");
+            assert_eq!((mark.frame, mark.time), (frame, second * 1_000_000_000), "{name}");
+            let mut again = open();
+            assert!(again.skip_to(&mark), "{name}");
+            let rest: Vec<_> = whole.iter().copied().filter(|record| record.1 > frame).collect();
+            assert_eq!(drain(&mut again), rest, "{name} from {frame}");
+        }
+    }
+    // A stream cannot be read on from anywhere.
+    let stream = CaptureSet::from_reader("x", Box::new(std::io::Cursor::new(pcap(&seconds))), None).unwrap();
+    assert_eq!(stream.mark(), None);
+}

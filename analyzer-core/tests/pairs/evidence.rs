@@ -170,3 +170,53 @@ fn partners_are_the_same_packet() {
         assert_eq!(matched, traced.report.totals.matched, "{}", case.name);
     }
 }
+
+#[test]
+fn a_ladder_shows_what_was_lost_and_what_crossed() {
+    for case in case::named(&["loss_pps_policer", "loss_queue_overflow", "rst_host_5flows__ring", "rst_by_host"]) {
+        let traced = traced(&case);
+        let ladders = evidence::ladders(&traced.report.findings, &traced.trace, &open(&case));
+        let ladder = ladders[0].as_ref().expect("the worst finding has one");
+        let matches = traced.trace.matches.as_ref().expect("they were asked for");
+        let mut crossed = 0;
+        for rung in &ladder.rungs {
+            if let [Some((a, _)), Some((b, _))] = rung.seen {
+                crossed += 1;
+                assert_eq!(matches.of(Point::A, a), Partner::Frames(b, b), "{}: {rung:?}", case.name);
+            }
+            for point in Point::BOTH {
+                if let (Some((frame, _)), None) = (rung.seen[point.index()], rung.seen[point.other().index()]) {
+                    assert_eq!(matches.of(point, frame), Partner::Alone, "{}: {rung:?}", case.name);
+                }
+            }
+        }
+        let cited = ladder.rungs.iter().filter(|rung| !rung.note.is_empty()).count();
+        assert!(crossed >= 4 && cited >= 1, "{}: {ladder:?}", case.name);
+    }
+}
+
+#[test]
+fn charts_count_what_the_report_counts() {
+    for case in case::named(&["loss_pps_policer", "ok_mix", "rst_host_5flows__ring"]) {
+        let Traced { report, trace } = traced(&case);
+        let sum = |point: usize| trace.charts.traffic.packets[point].iter().sum::<u64>();
+        assert_eq!([sum(0), sum(1)], [report.totals.packets_a, report.totals.packets_b], "{}", case.name);
+        for direction in 0..2 {
+            let [sizes, protocols] = [&trace.charts.sizes, &trace.charts.protocols].map(|shares| {
+                let shares = &shares[direction];
+                (
+                    shares.iter().map(|share| share.offered).sum::<u64>(),
+                    shares.iter().map(|share| share.alone).sum::<u64>(),
+                )
+            });
+            assert_eq!(sizes, protocols, "{}", case.name);
+            assert!(trace.charts.rates[direction].iter().all(|share| share.alone <= share.offered), "{}", case.name);
+            let delayed: u64 = trace.charts.delays[direction].iter().map(|(_, count)| count).sum();
+            assert!(delayed > 0 && delayed <= report.totals.matched, "{}", case.name);
+            // Both are on one host: packets cross in well under a second, and not before they came.
+            for &(_, low, high) in &trace.charts.delay_times[direction] {
+                assert!(low <= high && low > -1_000_000 && high < 1_000_000_000, "{}: {low} {high}", case.name);
+            }
+        }
+    }
+}
