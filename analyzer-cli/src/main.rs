@@ -29,7 +29,7 @@ use engine::{Beside, Core, Engine};
 use inputs::Inputs;
 use output::{Destination, message};
 use progress::Meter;
-use render::{Format, View};
+use render::{Format, Material, View};
 use takeaway::Takeaway;
 
 /// Nothing found.
@@ -80,13 +80,16 @@ fn analyze(asked: &Analyze, engine: &dyn Engine) -> anyhow::Result<u8> {
 
     let hidden = select::select(&mut report, asked);
     let view = View { width: destination.width(), verbose: asked.verbose, quiet: asked.quiet, hidden };
-    let mut bytes = render::render(asked.format, &report, &trace, view)?;
+    let drawn = page.is_some() || asked.format == Format::Html;
+    let ladders = if drawn { takeaway.ladders(&report, &trace) } else { Vec::new() };
+    let material = Material { trace: &trace, ladders: &ladders };
+    let mut bytes = render::render(asked.format, &report, material, view)?;
     if asked.format == Format::Human && !destination.colours(asked.color) {
         bytes = anstream::adapter::strip_bytes(&bytes).into_vec();
     }
     destination.write(&bytes)?;
     if let Some(page) = page {
-        page.write(&render::render(Format::Html, &report, &trace, view)?)?;
+        page.write(&render::render(Format::Html, &report, material, view)?)?;
     }
     takeaway.write(&report, &trace, asked.quiet)?;
     Ok(if report.findings.iter().any(select::actionable) { FINDINGS } else { NOTHING })

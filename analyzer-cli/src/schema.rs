@@ -100,7 +100,10 @@ mod tests {
 
     fn json(report: &analyzer_core::report::Report) -> Value {
         let view = View { width: 80, verbose: false, quiet: false, hidden: 0 };
-        serde_json::from_slice(&render::render(Format::Json, report, &Trace::default(), view).unwrap()).unwrap()
+        serde_json::from_slice(
+            &render::render(Format::Json, report, render::Material::of(&Trace::default()), view).unwrap(),
+        )
+        .unwrap()
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What can be had besides the report: `--flows`, `--merged`, `--evidence`.
 
 use analyzer_core::capture::{CaptureSet, Only};
-use analyzer_core::evidence::{self, Trace};
+use analyzer_core::evidence::{self, Ladder, Trace};
 use analyzer_core::report::Report;
 use analyzer_core::{Error, Point};
 use anyhow::Context;
@@ -69,9 +69,7 @@ impl Takeaway {
                 message(&format!("{}: {} left out", path.display(), count(trace.flows_left_out, "more flow")));
             }
         }
-        let Inputs { a, b, interfaces } = &self.captures;
-        let only = interfaces.each_ref().map(|name| name.as_deref().map(Only::new));
-        let open = |point: Point| CaptureSet::open([a, b][point.index()], only[point.index()].as_ref());
+        let open = |point| self.open(point);
         if let Some(path) = &self.merged {
             let file = File::create(path).with_context(|| path.display().to_string())?;
             evidence::merge(report, trace, &open, file).map_err(|error| name(error, path))?;
@@ -80,6 +78,21 @@ impl Takeaway {
             self.write_evidence(folder, report, trace, &open)?;
         }
         Ok(())
+    }
+
+    /// The captures again, from their start.
+    fn open(&self, point: Point) -> Result<CaptureSet, Error> {
+        let Inputs { a, b, interfaces } = &self.captures;
+        let only = interfaces[point.index()].as_deref().map(Only::new);
+        CaptureSet::open([a, b][point.index()], only.as_ref())
+    }
+
+    /// The flow around the fault of each finding, where the captures can be read again.
+    pub(crate) fn ladders(&self, report: &Report, trace: &Trace) -> Vec<Option<Ladder>> {
+        if self.captures.a.iter().chain(&self.captures.b).any(|path| is_stream(path)) {
+            return Vec::new();
+        }
+        evidence::ladders(&report.findings, trace, &|point| self.open(point))
     }
 
     fn write_evidence(

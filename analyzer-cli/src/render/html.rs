@@ -5,7 +5,7 @@
 //! through all the same, the page's content security policy lets no script run but its own, and lets nothing be loaded.
 
 use analyzer_core::evidence::{FlowStats, Trace};
-use analyzer_core::report::{Evidence, Finding, Input, Report, Severity};
+use analyzer_core::report::{Evidence, Finding, Input, Report};
 use analyzer_core::{Direction, Point, Time};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
@@ -13,9 +13,10 @@ use minijinja::{Environment, Value};
 use serde::Serialize;
 use serde_json::Value as Json;
 
+use super::pictures::{self, Delays, LadderTable, Mappings, ShareRow, Shares, Timeline, tenths};
 use super::text::{clock_time, count, date, duration, percent, printable, relative, spans, thousands};
 use super::verdict::verdict;
-use super::{View, describe, flows};
+use super::{Material, View, describe, flows};
 use crate::select::actionable;
 
 const TEMPLATE: &str = include_str!("report.html");
@@ -29,7 +30,7 @@ const FEW: usize = 25;
 /// Rows of the table of all flows: more are for a spreadsheet.
 const MOST_FLOWS: usize = 1000;
 
-pub(crate) fn render(report: &Report, trace: &Trace, view: View) -> anyhow::Result<String> {
+pub(crate) fn render(report: &Report, material: Material<'_>, view: View) -> anyhow::Result<String> {
     let mut environment = Environment::new();
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     // The name decides about escaping.
@@ -41,7 +42,7 @@ pub(crate) fn render(report: &Report, trace: &Trace, view: View) -> anyhow::Resu
         _ => minijinja::escape_formatter(out, state, value),
     });
     environment.add_filter("prose", prose);
-    Ok(environment.get_template("report.html")?.render(Serde(Page::new(report, trace, view)))?)
+    Ok(environment.get_template("report.html")?.render(Serde(Page::new(report, material, view)))?)
 }
 
 /// Prose with what stands between backticks as code.
@@ -84,6 +85,9 @@ struct Page<'a> {
     points: [PointRow; 2],
     bars: [Bar; 2],
     timeline: Option<Timeline>,
+    alone: Vec<Shares>,
+    delays: Vec<Delays>,
+    uncertainty: String,
     findings: Vec<Section<'a>>,
     context: Vec<Section<'a>>,
     flows: Vec<FlowRow>,
@@ -118,26 +122,6 @@ struct Bar {
     label: String,
 }
 
-/// When each finding happened.
-#[derive(Serialize)]
-struct Timeline {
-    start: String,
-    end: String,
-    height: usize,
-    rows: Vec<TimelineRow>,
-}
-
-#[derive(Serialize)]
-struct TimelineRow {
-    id: &'static str,
-    severity: &'static str,
-    y: usize,
-    x: f64,
-    width: f64,
-    ticks: Vec<f64>,
-    label: String,
-}
-
 #[derive(Serialize)]
 struct Section<'a> {
     anchor: String,
@@ -153,23 +137,8 @@ struct Section<'a> {
     filters: Vec<(&'a str, &'a str)>,
     fixes: Vec<FixRow<'a>>,
     shares: Vec<Shares>,
-}
-
-/// How much of what was lost.
-#[derive(Serialize)]
-struct Shares {
-    caption: &'static str,
-    rows: Vec<Share>,
-}
-
-#[derive(Serialize)]
-struct Share {
-    name: String,
-    offered: String,
-    lost: String,
-    percent: String,
-    /// Of a bar, 0 to 100.
-    width: f64,
+    ladder: Option<LadderTable>,
+    mappings: Vec<Mappings>,
 }
 
 #[derive(Serialize)]
@@ -213,7 +182,8 @@ const CELLS: [&str; 9] =
     ["Start", "Length", "Out at A", "Out at B", "In at B", "In at A", "Bytes", "At one point only", "Sent again"];
 
 impl<'a> Page<'a> {
-    fn new(report: &'a Report, trace: &Trace, view: View) -> Self {
+    fn new(report: &'a Report, material: Material<'_>, view: View) -> Self {
+        let Material { trace, ladders } = material;
         let verdict = verdict(report, view.hidden);
         let mood = match verdict.severity {
             Some(severity) => describe::severity(severity),
@@ -224,7 +194,10 @@ impl<'a> Page<'a> {
         let origin = report.inputs.a.first;
         let sections = report.findings.iter().enumerate();
         let (findings, context): (Vec<_>, Vec<_>) = sections.partition(|(_, finding)| actionable(finding));
-        let section = |(i, finding): (usize, &'a Finding)| Section::new(i, finding, origin, few);
+        let section = |(i, finding): (usize, &'a Finding)| {
+            let ladder = ladders.get(i).and_then(Option::as_ref).map(|ladder| pictures::ladder(ladder, finding));
+            Section { ladder, mappings: pictures::mappings(finding, trace), ..Section::new(i, finding, origin, few) }
+        };
         let [a, b] = [&report.inputs.a, &report.inputs.b];
         let totals = &report.totals;
         Self {
@@ -242,7 +215,10 @@ impl<'a> Page<'a> {
                 Bar::new("A", totals.packets_a.saturating_sub(totals.unmatched_a), totals.packets_a),
                 Bar::new("B", totals.packets_b.saturating_sub(totals.unmatched_b), totals.packets_b),
             ],
-            timeline: timeline(report),
+            timeline: pictures::timeline(report, &trace.charts.traffic),
+            alone: pictures::alone(trace),
+            delays: pictures::delays(trace),
+            uncertainty: report.clock.uncertainty_seconds.map_or_else(|| "an unknown amount".into(), duration),
             flows: if trace.flows.is_empty() { flows(report, few) } else { Vec::new() },
             flows_left_out: match trace.flows.len().saturating_sub(MOST_FLOWS) as u64 + trace.flows_left_out {
                 0 => String::new(),
@@ -312,6 +288,8 @@ impl<'a> Section<'a> {
                 .map(|fix| FixRow { title: &fix.title, commands: &fix.commands, caveat: &fix.caveat })
                 .collect(),
             shares: shares(finding),
+            ladder: None,
+            mappings: Vec::new(),
         }
     }
 }
@@ -329,7 +307,7 @@ impl<'a> EvidenceRow<'a> {
 }
 
 /// The place of a finding in the page. Numbered, because a kind of finding can occur more than once.
-fn anchor(number: usize) -> String {
+pub(super) fn anchor(number: usize) -> String {
     format!("finding-{}", number + 1)
 }
 
@@ -406,9 +384,10 @@ impl AnyFlow {
 
 /// What was lost by size and by protocol, where a finding counts that.
 fn shares(finding: &Finding) -> Vec<Shares> {
-    let rows = |key: &str, name: &dyn Fn(&Json) -> String| -> Vec<Share> {
+    let rows = |key: &str, name: &dyn Fn(&Json) -> String| -> Vec<ShareRow> {
         let list = finding.details.get(key).and_then(Json::as_array);
-        list.into_iter().flatten().filter_map(|row| Share::new(name(row), row)).collect()
+        let row = |row: &Json| Some(ShareRow::new(name(row), row["lost"].as_u64()?, row["offered"].as_u64()?));
+        list.into_iter().flatten().filter_map(row).collect()
     };
     let size = |row: &Json| match row["up_to"].as_u64() {
         Some(bytes) => format!("up to {} bytes", thousands(bytes)),
@@ -416,18 +395,10 @@ fn shares(finding: &Finding) -> Vec<Shares> {
     };
     let protocol = |row: &Json| row["protocol"].as_str().unwrap_or_default().to_owned();
     let tables = [
-        Shares { caption: "Lost by size of the packet", rows: rows("by_size", &size) },
-        Shares { caption: "Lost by protocol", rows: rows("by_protocol", &protocol) },
+        Shares { caption: "Lost by size of the packet".into(), rows: rows("by_size", &size) },
+        Shares { caption: "Lost by protocol".into(), rows: rows("by_protocol", &protocol) },
     ];
     tables.into_iter().filter(|table| table.rows.len() > 1).collect()
-}
-
-impl Share {
-    fn new(name: String, row: &Json) -> Option<Self> {
-        let (lost, offered) = (row["lost"].as_u64()?, row["offered"].as_u64()?);
-        let width = if offered == 0 { 0.0 } else { tenths((lost as f64 * 100.0 / offered as f64).min(100.0)) };
-        Some(Self { name, offered: thousands(offered), lost: thousands(lost), percent: percent(lost, offered), width })
-    }
 }
 
 fn clock(report: &Report) -> Vec<(&'static str, String)> {
@@ -442,50 +413,6 @@ fn clock(report: &Report) -> Vec<(&'static str, String)> {
         ("Uncertainty", clock.uncertainty_seconds.map_or_else(|| "unknown".into(), duration)),
         ("Matched packets it rests on", thousands(clock.samples)),
     ]
-}
-
-/// Width of the drawing, in its own units.
-const CANVAS: f64 = 1000.0;
-/// Height of a row.
-const ROW: usize = 34;
-/// More rows or marks than these show nothing.
-const MOST_ROWS: usize = 20;
-const MOST_TICKS: usize = 100;
-
-/// A row for each finding over the time of the captures, with a mark for each frame of evidence.
-fn timeline(report: &Report) -> Option<Timeline> {
-    let shown = || report.findings.iter().filter(|f| f.severity != Severity::Info).take(MOST_ROWS);
-    let first = shown().map(|f| f.first).chain(report.inputs.a.first).min()?;
-    let last = shown().map(|f| f.last).chain(report.inputs.a.last).max()?;
-    let whole = last.seconds_since(first);
-    if shown().next().is_none() || whole <= 0.0 {
-        return None;
-    }
-    let x = |time: Time| tenths((time.seconds_since(first) / whole).clamp(0.0, 1.0) * CANVAS);
-    let rows: Vec<TimelineRow> = shown()
-        .enumerate()
-        .map(|(i, finding)| TimelineRow {
-            id: finding.id,
-            severity: describe::severity(finding.severity),
-            y: i * ROW,
-            x: x(finding.first),
-            // Visible even when it took no time.
-            width: tenths((x(finding.last) - x(finding.first)).max(3.0)),
-            ticks: finding.evidence.iter().take(MOST_TICKS).map(|item| x(item.time)).collect(),
-            label: format!("{} at {}", finding.id, relative(finding.first, first)),
-        })
-        .collect();
-    Some(Timeline {
-        start: format!("{} UTC", clock_time(first)),
-        end: relative(last, first),
-        height: rows.len() * ROW + 22,
-        rows,
-    })
-}
-
-/// Rounded, so that the page does not fill up with digits.
-fn tenths(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0
 }
 
 #[cfg(test)]
@@ -513,25 +440,32 @@ mod tests {
     #[test]
     fn the_policy_lets_the_pages_own_script_run() {
         assert_eq!(base64(&Sha256::digest(SCRIPT)), SCRIPT_HASH);
-        let page = render(&sample::healthy(), &Trace::default(), VIEW).unwrap();
+        let page = render(&sample::healthy(), Material::of(&Trace::default()), VIEW).unwrap();
         assert!(page.contains(&format!("<script>{SCRIPT}</script>")));
         assert!(page.contains(&format!("script-src 'sha256-{SCRIPT_HASH}'")));
     }
 
     #[test]
     fn resets_for_a_browser() {
-        sample::snapshot("resets.html", &render(&sample::resets(), &sample::trace(&sample::resets()), VIEW).unwrap());
+        sample::snapshot(
+            "resets.html",
+            &render(&sample::resets(), Material::of(&sample::trace(&sample::resets())), VIEW).unwrap(),
+        );
     }
 
     #[test]
     fn a_healthy_pair_for_a_browser() {
-        sample::snapshot("healthy.html", &render(&sample::healthy(), &Trace::default(), VIEW).unwrap());
+        sample::snapshot("healthy.html", &render(&sample::healthy(), Material::of(&Trace::default()), VIEW).unwrap());
     }
 
     #[test]
     fn nothing_hostile_becomes_markup() {
-        let page =
-            render(&sample::hostile(), &sample::trace(&sample::hostile()), View { verbose: true, ..VIEW }).unwrap();
+        let page = render(
+            &sample::hostile(),
+            Material::of(&sample::trace(&sample::hostile())),
+            View { verbose: true, ..VIEW },
+        )
+        .unwrap();
         assert_eq!(page.matches("<script").count(), 1);
         assert!(page.contains("&lt;script&gt;alert(1)"));
         assert!(page.chars().all(|c| c == '\n' || !c.is_control()));
@@ -540,7 +474,7 @@ mod tests {
 
     #[test]
     fn the_page_needs_nothing_from_elsewhere() {
-        let page = render(&sample::resets(), &sample::trace(&sample::resets()), VIEW).unwrap();
+        let page = render(&sample::resets(), Material::of(&sample::trace(&sample::resets())), VIEW).unwrap();
         for attribute in ["src=", "@import", "url(", "<link", "http://", "https://"] {
             assert!(!page.contains(attribute), "{attribute}");
         }

@@ -13,13 +13,14 @@ mod json;
 mod markdown;
 mod ndjson;
 pub(crate) mod page;
+mod pictures;
 pub(crate) mod text;
 mod verdict;
 
 #[cfg(test)]
 pub(crate) mod sample;
 
-use analyzer_core::evidence::Trace;
+use analyzer_core::evidence::{Ladder, Trace};
 use analyzer_core::report::Report;
 use clap::ValueEnum;
 
@@ -54,14 +55,30 @@ pub(crate) struct View {
     pub(crate) hidden: usize,
 }
 
+/// What some forms show beside the report.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Material<'a> {
+    pub(crate) trace: &'a Trace,
+    /// By finding.
+    pub(crate) ladders: &'a [Option<Ladder>],
+}
+
+#[cfg(test)]
+impl<'a> Material<'a> {
+    /// Without ladders.
+    pub(crate) fn of(trace: &'a Trace) -> Self {
+        Self { trace, ladders: &[] }
+    }
+}
+
 /// The report in the form asked for. The human form has ANSI colours, which the caller removes where they do not belong.
-pub(crate) fn render(format: Format, report: &Report, trace: &Trace, view: View) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn render(format: Format, report: &Report, material: Material<'_>, view: View) -> anyhow::Result<Vec<u8>> {
     Ok(match format {
         Format::Human => human::render(report, view).into_bytes(),
         Format::Json => json::render(report)?,
         Format::Ndjson => ndjson::render(report)?,
         Format::Csv => csv::render(report)?,
-        Format::Html => html::render(report, trace, view)?.into_bytes(),
+        Format::Html => html::render(report, material, view)?.into_bytes(),
         Format::Markdown => markdown::render(report, view).into_bytes(),
     })
 }
