@@ -10,8 +10,8 @@ use crate::align::topology;
 use crate::capture::{self, CaptureSet, CaptureSummary, Marks, Only, Steps};
 use crate::detect::{self, Boundary, Detector, PairView, Scene, Selection, Witness};
 use crate::error::Error;
-use crate::evidence::{self, Charts, FlowStats, Matches, Trace, Traced};
-use crate::facts::{Delays, EventIndex, PairFacts, Series, Tally, state};
+use crate::evidence::{Charts, FlowStats, Matches, Trace, Traced};
+use crate::facts::{Delays, EventIndex, GivenUp, PairFacts, Room, Series, Tally, state};
 use crate::flow::SHARDS;
 use crate::flow::ingest::{Ingest, Stop};
 use crate::options::Options;
@@ -32,8 +32,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes of each capture that are looked at before anything is decided.
 const PEEK: u64 = 1 << 20;
-/// Bytes of the busier capture in a full window: rows of two such windows stay in the second-level cache.
-const WINDOW: u64 = 4 << 20;
 /// Bytes of the first window; windows double from there, so that flows are paired before much is held for them.
 const FIRST_WINDOW: u64 = 128 << 10;
 /// Time of the first window; it grows or shrinks from there to what holds a window's bytes.
@@ -50,8 +48,6 @@ const IDLE_TIME: i64 = 600 * SECOND;
 /// How long a connection may be silent that both points saw opened and answered, and nobody closed. Linux forgets those
 /// after five days; a day holds the NAT timers in use (RFC 5382 asks for 124 minutes) and bounds what is kept.
 const IDLE_CONNECTION_TIME: i64 = 24 * 3600 * SECOND;
-/// Summaries of finished flows that are kept; the rest is in the counters alone.
-const MAX_FINISHED: usize = 50_000;
 
 /// How far an analysis is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -242,7 +238,8 @@ impl Analysis {
         let interfaces = self.interfaces;
         let time = [options.from, options.to];
         let run = |readers: [CaptureSet; 2], offset: Option<Coarse>| {
-            let mut engine = Engine::new(readers, progress.as_deref(), cancel.as_deref(), every_flow);
+            let room = Room::new(options.memory);
+            let mut engine = Engine::new(readers, room, progress.as_deref(), cancel.as_deref(), every_flow);
             engine.idle_time = idle_time;
             if matches {
                 engine.keep_matches();
@@ -312,6 +309,10 @@ struct Engine<'a> {
     detectors: &'a [Box<dyn Detector>],
     finished_count: u64,
     finished_paired: u64,
+    /// How much may be kept.
+    room: Room,
+    /// What was not.
+    given_up: GivenUp,
     /// Whether `flows` is asked for.
     every_flow: bool,
     /// Every finished flow in numbers, up to a bound.
@@ -327,6 +328,7 @@ struct Engine<'a> {
 impl<'a> Engine<'a> {
     fn new(
         readers: [CaptureSet; 2],
+        room: Room,
         progress: Option<&'a (dyn Fn(Progress) + Send + Sync)>,
         cancel: Option<&'a AtomicBool>,
         every_flow: bool,
@@ -337,8 +339,8 @@ impl<'a> Engine<'a> {
                 point.traffic = every_flow.then(Series::default);
                 point
             }),
-            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
-            pairing: Pairing::default(),
+            shards: (0..SHARDS).map(|_| Shard::new(&room)).collect(),
+            pairing: Pairing::new(&room),
             overlap: Overlap::default(),
             bounds: None,
             coarse: Coarse::default(),
@@ -349,6 +351,8 @@ impl<'a> Engine<'a> {
             detectors: &[],
             finished_count: 0,
             finished_paired: 0,
+            room,
+            given_up: GivenUp::default(),
             every_flow,
             flows: Vec::new(),
             marks: Default::default(),
@@ -451,6 +455,9 @@ impl<'a> Engine<'a> {
                 last_look = horizon;
                 self.retire(horizon);
             }
+            if self.pairing.live > self.room.pairs {
+                self.relieve();
+            }
             // The next window's time is chosen so that the busier capture reads about the bytes of a window.
             let read = (0..2).map(|point| self.points[point].reader.decoded_bytes() - before[point]).max().unwrap_or(0);
             if read == 0 {
@@ -459,7 +466,7 @@ impl<'a> Engine<'a> {
                 let factor = (target as f64 / read as f64).clamp(0.5, 2.0);
                 step = ((step as f64 * factor) as i64).max(MILLISECOND / 10);
             }
-            target = (target * 2).min(WINDOW);
+            target = (target * 2).min(self.room.window);
         }
         let overlap = self.overlap;
         self.shards.par_iter_mut().for_each(|shard| shard.finish(&overlap));
@@ -655,6 +662,48 @@ impl<'a> Engine<'a> {
         }
     }
 
+    /// There are more live flows than there is room for: a quarter of them goes, of one point before of both, those of a
+    /// packet or two first, then the longest silent.
+    #[cold]
+    fn relieve(&mut self) {
+        /// Packets of a flow that is hardly one: a probe, a SYN of a flood and its repetition.
+        const FEW: u32 = 2;
+        let mut live = Vec::with_capacity(self.pairing.live);
+        for (pair, members) in self.pairing.members.iter().enumerate().filter(|(_, members)| members.live) {
+            let tracks = self.shards[pair % SHARDS].tracks[pair / SHARDS].iter();
+            let tracks = tracks.flat_map(|direction| direction.iter().enumerate());
+            let (mut last, mut packets) = (i64::MIN, 0_u32);
+            for (point, track) in tracks.filter(|(_, track)| track.packets > 0) {
+                last = last.max(self.on_a(point, track.last_time));
+                packets = packets.saturating_add(track.packets);
+            }
+            live.push((members.both(), packets > FEW, last, members.serial, pair as u32));
+        }
+        let count = live.len().saturating_sub(self.room.pairs / 4 * 3);
+        if count < live.len() {
+            live.select_nth_unstable(count);
+        }
+        live.truncate(count);
+        // The order in which they go decides what is kept of them.
+        live.sort_unstable_by_key(|flow| flow.3);
+        for (.., pair) in live {
+            self.given_up.flows += 1;
+            self.close(pair);
+        }
+    }
+
+    /// Keeps a flow that is over for the detectors. When there is no room, half of those kept go: the least informative,
+    /// the oldest of them first.
+    fn keep(&mut self, view: PairView) {
+        if self.finished.len() >= self.room.finished {
+            let half = self.finished.len() / 2;
+            self.given_up.finished += (self.finished.len() - half) as u64;
+            self.finished.sort_by_key(|view| std::cmp::Reverse((view.weight(), view.serial)));
+            self.finished.truncate(half);
+        }
+        self.finished.push(view);
+    }
+
     fn close(&mut self, pair: u32) {
         let overlap = self.overlap;
         let view = self.view(pair);
@@ -673,12 +722,11 @@ impl<'a> Engine<'a> {
         let Some(mut view) = view else { return };
         view.tracks = tracks;
         view.facts = facts;
-        if self.every_flow && self.flows.len() < evidence::MOST_FLOWS {
+        if self.every_flow && self.flows.len() < self.room.listed {
             self.flows.push(FlowStats::new(&view));
         }
-        let wanted = || view.notable() || self.detectors.iter().any(|detector| detector.keeps(&view));
-        if self.finished.len() < MAX_FINISHED && wanted() {
-            self.finished.push(view);
+        if view.notable() || self.detectors.iter().any(|detector| detector.keeps(&view)) {
+            self.keep(view);
         }
     }
 
@@ -741,6 +789,7 @@ impl<'a> Engine<'a> {
         let mut tally = Tally::default();
         for shard in &self.shards {
             tally.merge(&shard.tally);
+            self.given_up.packets += shard.hurried;
         }
         let delays: Vec<Delays> = self.shards.iter_mut().map(|shard| std::mem::take(&mut shard.delays)).collect();
         let delays: Vec<&Delays> = delays.iter().collect();
@@ -800,6 +849,7 @@ impl<'a> Engine<'a> {
             selection: Selection { hosts: options.hosts.clone(), ports: options.ports.clone(), time: self.bounds },
             thresholds: options.thresholds.clone(),
             missed: [0; 2],
+            given_up: self.given_up,
             coverage: Vec::new(),
             witness,
         };
@@ -812,7 +862,7 @@ impl<'a> Engine<'a> {
         // Finished flows are among the numbers already when all were asked for.
         let wanted = |view: &PairView| if self.every_flow { !finished.contains(&view.serial) } else { view.eventful() };
         let mut stats = self.flows;
-        let room = evidence::MOST_FLOWS.saturating_sub(stats.len());
+        let room = self.room.listed.saturating_sub(stats.len());
         stats.reserve_exact(pairs.iter().filter(|view| wanted(view)).count().min(room));
         stats.extend(pairs.into_iter().filter(wanted).take(room).map(|view| FlowStats::new(&view)));
         stats.sort_unstable_by_key(|flow| flow.serial);

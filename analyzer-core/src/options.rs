@@ -25,4 +25,7 @@ pub struct Options {
     pub from: Option<Moment>,
     /// Analyze packets before this time, on A's clock.
     pub to: Option<Moment>,
+    /// Bytes of memory that the analysis should get by with; none for 1 GiB. What does not fit goes, the oldest and least
+    /// informative first, and `coverage` says what. Below some 64 MiB it cannot go.
+    pub memory: Option<u64>,
 }

@@ -10,8 +10,10 @@
 mod packet;
 mod pcap;
 mod random;
+mod stress;
 mod traffic;
 
+pub use stress::{STRESSES, Stress, stress};
 pub use traffic::{Plan, Shape, Truth, synthesise};
 
 use std::fs::File;

@@ -65,7 +65,8 @@ impl<W: Write> Capture<W> {
         self.out.flush()
     }
 
-    fn record(&mut self, time: u64, frame: &[u8]) -> io::Result<()> {
+    /// A record as it is, whatever its time.
+    pub(crate) fn record(&mut self, time: u64, frame: &[u8]) -> io::Result<()> {
         let mut header = [0; 16];
         header[0..4].copy_from_slice(&((time / 1_000_000) as u32).to_le_bytes());
         header[4..8].copy_from_slice(&((time % 1_000_000) as u32).to_le_bytes());

@@ -9,11 +9,11 @@
 //! match: packets cross in order nearly always, so the next match stands right there, however many lost ones wait
 //! before it.
 
-use crate::align::clock::{Coarse, Overlap};
+use crate::align::clock::{Coarse, GUARD, Overlap};
 use crate::align::pairing::DISTINCTIVE;
 use crate::facts::{
-    Delays, Event, EventKind, Events, Fate, IcmpSeen, MAX_ICMP, MAX_RESETS, PairFacts, Reset, Run, Stamp, Tally, Track,
-    TrackMore, pair_flags, size_class, size_step, state,
+    Delays, Event, EventKind, Events, Fate, IcmpSeen, MAX_ICMP, MAX_RESETS, PairFacts, Reset, Room, Run, Stamp, Tally,
+    Track, TrackMore, pair_flags, size_class, size_step, state,
 };
 use crate::flow::tcp::{self, Class};
 use crate::flow::{SHARDS, USUAL_FLOWS};
@@ -26,8 +26,6 @@ use crate::time::{EARLIEST, LATEST, MILLISECOND, SECOND};
 
 /// How long a packet waits for its copy. Queues of a shaped uplink hold packets for a second or more.
 pub const WAIT: i64 = 3 * SECOND;
-/// Most packets that wait in one shard; beyond it they wait for less.
-const MAX_WAITING: usize = 64 * 1024;
 /// Steps of a search through waiting packets, forward from the cursor.
 const SEARCH_AHEAD: usize = 256;
 /// Steps of a search backwards from the cursor.
@@ -136,7 +134,11 @@ pub struct Shard {
     /// What matched lately at the point that it passed last: hash of the packet and its flow, and in the lower half the
     /// frame. Tells a packet that comes again.
     recent: Vec<u64>,
-    /// Packets given up early because too many waited.
+    /// Most packets that wait; beyond it they wait for less.
+    max_waiting: usize,
+    /// The time, on A's clock, up to which both captures have been read.
+    now: i64,
+    /// Packets given up so early that their copy may have been under way.
     pub hurried: u64,
     /// Slots of connections that ended in this window, with the time on A's clock.
     pub closed: Vec<(u32, i64)>,
@@ -191,6 +193,8 @@ impl Default for Shard {
             tally: Tally::default(),
             delays: Delays::default(),
             recent: Vec::new(),
+            max_waiting: usize::MAX,
+            now: i64::MIN,
             hurried: 0,
             closed: Vec::new(),
             matches: None,
@@ -199,6 +203,11 @@ impl Default for Shard {
 }
 
 impl Shard {
+    /// A shard that keeps no more than there is room for.
+    pub fn new(room: &Room) -> Self {
+        Self { max_waiting: (room.waiting / SHARDS).max(256), ..Self::default() }
+    }
+
     /// Opens a slot for a new pair.
     pub fn open(&mut self, serial: u32, protocol: u8) -> u32 {
         let facts = PairFacts::new(serial, protocol);
@@ -250,6 +259,7 @@ impl Shard {
         self.read_to = window.read_to;
         self.overlap = *window.overlap;
         let horizon = window.read_to[0].min(window.read_to[1]);
+        self.now = horizon;
         let [mut a, mut b] = window.rows;
         let mut ahead = 0;
         loop {
@@ -316,7 +326,7 @@ impl Shard {
     /// One row. `now` is its time on A's clock.
     #[inline]
     fn row(&mut self, point: usize, row: &Row, window: &Window<'_>, now: i64) {
-        if self.waiting >= MAX_WAITING {
+        if self.waiting >= self.max_waiting {
             self.sweep(now, window.overlap);
         }
         let (slot, direction) = (row.flow >> 1, (row.flow & 1) as usize);
@@ -1043,6 +1053,7 @@ impl Shard {
     #[cold]
     #[inline(never)]
     fn sweep(&mut self, now: i64, overlap: &Overlap) {
+        self.now = now;
         let mut wait = WAIT;
         loop {
             for id in 0..self.nodes.len() as u32 {
@@ -1050,11 +1061,10 @@ impl Shard {
                 let mapped = self.on_a(node.place & 1, node.time);
                 // A clock that jumped back leaves nodes in the future: they have waited as well.
                 if node.live && now.saturating_sub(mapped).saturating_abs() >= wait {
-                    self.hurried += u64::from(wait < WAIT);
                     self.conclude(id, overlap);
                 }
             }
-            if self.waiting < MAX_WAITING * 3 / 4 || wait == 0 {
+            if self.waiting < self.max_waiting / 4 * 3 || wait == 0 {
                 break;
             }
             wait = if wait > MILLISECOND { wait / 4 } else { 0 };
@@ -1064,6 +1074,7 @@ impl Shard {
 
     /// The end of both captures: nothing more will come.
     pub fn finish(&mut self, overlap: &Overlap) {
+        self.now = i64::MAX;
         for id in 0..self.nodes.len() as u32 {
             if self.nodes[id as usize].live {
                 self.conclude(id, overlap);
@@ -1091,9 +1102,13 @@ impl Shard {
         let other = &self.tracks[slot][direction][1 - point];
         let (other_acked, other_has_ack, matched_order) =
             (other.acked, other.has(state::ACK), self.tracks[slot][direction][point].matched_order);
-        let covered = overlap.covers(1 - point, self.on_a(node.place & 1, node.time));
+        let time = self.on_a(node.place & 1, node.time);
+        let covered = overlap.covers(1 - point, time);
+        // What has to go at once is no loss: its copy may be under way.
+        let hurried = self.now.saturating_sub(time).saturating_abs() < GUARD;
+        self.hurried += u64::from(hurried);
         let facts = &mut self.facts[slot];
-        if !covered {
+        if !covered || hurried {
             facts.more_mut(direction, point).edge += 1;
             return;
         }

@@ -11,6 +11,7 @@
 
 use super::matching::{Shard, WAIT};
 use crate::align::clock::{BRIDGE_NOISE, Coarse};
+use crate::facts::Room;
 use crate::flow::ingest::Ingest;
 use crate::flow::table::UNPAIRED;
 use crate::flow::{SHARDS, USUAL_FLOWS};
@@ -22,8 +23,6 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// Most packets held for unpaired flows at one point.
-const MAX_HELD: usize = 128 * 1024;
 /// Most keys in one generation of offers: what a table of 65,536 places takes before it doubles.
 const MAX_OFFERS: usize = 56 * 1024;
 /// Most addresses that are remembered as inside or outside.
@@ -163,6 +162,10 @@ pub struct Pairing {
     inside: BTreeMap<u128, i32>,
     /// Flows that were paired.
     pub paired: u64,
+    /// Pairs that are open.
+    pub live: usize,
+    /// Most packets held for unpaired flows at one point.
+    max_held: usize,
 }
 
 impl Default for Pairing {
@@ -175,11 +178,18 @@ impl Default for Pairing {
             coarse: Coarse::default(),
             inside: BTreeMap::new(),
             paired: 0,
+            live: 0,
+            max_held: usize::MAX,
         }
     }
 }
 
 impl Pairing {
+    /// A pairing that holds no more than there is room for.
+    pub fn new(room: &Room) -> Self {
+        Self { max_held: room.held.max(1024), ..Self::default() }
+    }
+
     /// Pairs what can be paired in this window and hands every row that is no longer waiting to its shard.
     /// `coarse` is B's clock against A's; `horizon` the time up to which both captures are read, on A's clock.
     pub fn run(&mut self, points: &mut [Ingest; 2], shards: &mut [Shard], coarse: Coarse, horizon: i64) {
@@ -413,6 +423,7 @@ impl Pairing {
             self.members.resize(pair as usize + 1, Members::default());
         }
         self.members[pair as usize] = Members { serial, live: true, ..Members::default() };
+        self.live += 1;
         pair
     }
 
@@ -459,7 +470,7 @@ impl Pairing {
         loop {
             let hold = &mut self.hold[point];
             let Some(front) = hold.rows.front() else { break };
-            if !front.taken && front.row.time >= before && hold.rows.len() <= MAX_HELD {
+            if !front.taken && front.row.time >= before && hold.rows.len() <= self.max_held {
                 break;
             }
             if front.taken {
@@ -608,6 +619,7 @@ impl Pairing {
     /// Frees a pair's place.
     pub fn close(&mut self, pair: u32) {
         self.members[pair as usize].live = false;
+        self.live = self.live.saturating_sub(1);
     }
 
     /// Whether an address has been seen inside more often than outside.

@@ -5,7 +5,7 @@ use super::scene::Scene;
 use super::text::{count, counted, duration, percent};
 use crate::align::clock::GUARD;
 use crate::align::steps::SMALLEST;
-use crate::facts::EventKind;
+use crate::facts::{EventKind, GivenUp};
 use crate::packet::{Family, Kind};
 use crate::point::{Direction, Point};
 use crate::report::{Coverage, TopologyKind};
@@ -34,8 +34,41 @@ pub(super) fn judge(scene: &Scene) -> Vec<Coverage> {
         duplicates(scene, point, &mut limits);
         unsupported(scene, point, &mut limits);
     }
+    memory(scene, &mut limits);
     scene.witness.limits(&mut limits);
     limits
+}
+
+/// What went for lack of memory.
+fn memory(scene: &Scene, limits: &mut Vec<Coverage>) {
+    let GivenUp { flows, packets, finished } = scene.given_up;
+    let mut words = Vec::new();
+    if flows > 0 {
+        words.push(format!(
+            "{} ended before their time, those of a packet or two and the longest silent first (what they sent later \
+             counts as a flow of its own, and what ends a long silence may be missed)",
+            counted(flows, "live flow")
+        ));
+    }
+    if finished > 0 {
+        words.push(format!(
+            "{} to which least had happened are in the counters but in no finding (findings may name too few flows)",
+            counted(finished, "finished flow")
+        ));
+    }
+    if packets > 0 {
+        words.push(format!(
+            "{} could not wait for their copies and are not judged (losses may be missed)",
+            counted(packets, "packet")
+        ));
+    }
+    if words.is_empty() {
+        return;
+    }
+    let summary =
+        format!("Memory did not suffice for all: {}. `--memory` sets how much may be used.", words.join("; "));
+    let numbers = [("flows", flows), ("finished_flows", finished), ("packets", packets)];
+    limits.push(limit("memory", None, summary, &numbers.map(|(name, number)| (name, json!(number)))));
 }
 
 fn limit(id: &str, point: Option<Point>, summary: String, details: &[(&str, Value)]) -> Coverage {

@@ -5,7 +5,7 @@ use crate::align::clock::{ClockMap, Overlap};
 use crate::align::topology::{PairedFlow, ends};
 use crate::capture::{CaptureSummary, Files, Steps};
 use crate::facts::{
-    Activity, Event, EventIndex, EventKind, LinkFacts, PairFacts, Tally, Track, TrackMore, pair_flags, state,
+    Activity, Event, EventIndex, EventKind, GivenUp, LinkFacts, PairFacts, Tally, Track, TrackMore, pair_flags, state,
 };
 use crate::flow::ingest::Presence;
 use crate::packet::{Endpoint, Family, FlowKey};
@@ -54,6 +54,8 @@ pub struct Scene {
     pub thresholds: BTreeMap<String, f64>,
     /// Packets that each capture missed although they must have passed it.
     pub missed: [u64; 2],
+    /// What there was no room for.
+    pub given_up: GivenUp,
     /// What limits the verdicts.
     pub coverage: Vec<Coverage>,
     /// What the host itself says.
@@ -243,6 +245,18 @@ impl PairView {
     pub fn notable(&self) -> bool {
         let closed = self.tracks.iter().flatten().any(|track| track.has(state::FIN));
         self.eventful() || (self.is_tcp() && !closed)
+    }
+
+    /// How much a flow that is over can tell: what happened to it counts, then whether it was one at all.
+    pub fn weight(&self) -> u64 {
+        let facts = &self.facts;
+        let more = facts.more.iter().flatten().flatten();
+        let lost = facts.lost_between.iter().chain(&facts.lost_beyond).map(|&lost| u64::from(lost)).sum::<u64>();
+        let unmatched = more.map(|more| u64::from(more.unmatched) + u64::from(more.wrong)).sum::<u64>();
+        let told = u64::from(facts.reset_count) + u64::from(facts.icmp_count);
+        // A flow of one point has nothing but unmatched packets: it is one of many as a rule.
+        let met = if self.both() { lost + unmatched } else { 0 };
+        (met + told) * 4 + u64::from(self.both()) * 2 + u64::from(unmatched > 2)
     }
 
     /// Whether anything happened to it but packets that crossed.

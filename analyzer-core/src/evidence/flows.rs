@@ -7,9 +7,6 @@ use crate::point::{Direction, Point};
 use crate::report::FlowName;
 use crate::time::Time;
 
-/// Most flows that are listed: a hundred megabytes.
-pub(crate) const MOST: usize = 200_000;
-
 /// A flow pair, or a flow of one point alone, in numbers.
 #[derive(Clone, Debug, Default)]
 pub struct FlowStats {

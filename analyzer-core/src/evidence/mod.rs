@@ -22,7 +22,6 @@ mod output;
 
 pub use charts::{Charts, Share, Traffic};
 pub use extract::{Extract, Picked, select, write};
-pub(crate) use flows::MOST as MOST_FLOWS;
 pub use flows::{FlowStats, Side};
 pub use ladder::{Ladder, Rung, ladders};
 pub use matches::{Matches, Partner};

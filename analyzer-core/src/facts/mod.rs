@@ -9,6 +9,7 @@ mod holes;
 mod link;
 mod message;
 mod pair;
+mod room;
 mod tally;
 
 pub use activity::{Activity, Gap, Series};
@@ -20,4 +21,5 @@ pub use pair::{
     Fate, Head, IcmpSeen, MAX_ICMP, MAX_RESETS, NO_NODE, PairFacts, Rare, Reset, Run, Stamp, SynOptions, Track,
     TrackMore, Turn, pair_flags, state,
 };
+pub use room::{GivenUp, Room};
 pub use tally::{DelayHistogram, Delays, SIZE_CLASSES, STEPS_OF_SIZE, Tally, size_class, size_step};

@@ -14,7 +14,7 @@ const MARGIN: i64 = 4;
 /// Least disorder that a capture is read with once it showed some.
 const LEAST: i64 = MILLISECOND / 10;
 /// Places that a late row moves up at once; from there on all are sorted when they are needed.
-const STEPS: usize = 32;
+const STEPS: usize = 64;
 
 /// Where a row stands, and when.
 #[derive(Clone, Copy, Debug)]
@@ -73,14 +73,11 @@ impl Queue {
         }
         self.late(self.newest - time);
         self.earliest = self.earliest.min(time);
-        let mut at = self.places.len();
-        let first = at.saturating_sub(STEPS);
-        let later = |place: &Place| place.era == self.era && place.time > time;
-        while at > first && later(&self.places[at - 1]) {
-            at -= 1;
-        }
+        let first = self.places.len().saturating_sub(STEPS);
+        let stands = |place: &Place| place.era != self.era || place.time <= time;
+        let at = first + self.places[first..].partition_point(stands);
         let place = Place { era: self.era, slot, time };
-        if at == first && at > 0 && later(&self.places[at - 1]) {
+        if self.unsorted || at == first && at > 0 && !stands(&self.places[at - 1]) {
             self.unsorted = true;
             self.places.push(place);
         } else {

@@ -1,0 +1,94 @@
+//! How much may be kept of what grows with the traffic, for a limit of memory; and what was given up for it.
+//!
+//! The costs are of this program's own structures, measured; what does not grow (buffers, windows, the binary) is taken off
+//! first.
+
+/// Memory that a limit leaves when the caller sets none: 1 GiB.
+const USUAL: u64 = 1 << 30;
+/// Windows, read buffers, keys of flows that look for their partner, the binary (measured: 20 to 30 MiB).
+const FIXED: u64 = 32 << 20;
+/// Least that is left for the rest, whatever the limit.
+const LEAST: u64 = 8 << 20;
+/// A live flow pair: tracks and facts, the flow at both points, its places in their tables, and the rare facts of the third of
+/// them that have some.
+const PAIR: u64 = 1280;
+/// A flow that is over and that a detector may want, and what detectors say of it.
+const FINISHED: u64 = 4096;
+/// A flow in numbers, with its names.
+const LISTED: u64 = 1024;
+/// A packet that waits for its copy.
+const WAITING: u64 = 128;
+/// A packet whose flow waits for its partner.
+const HELD: u64 = 112;
+
+/// Most of each thing that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Live flow pairs.
+    pub pairs: usize,
+    /// Flows that are over.
+    pub finished: usize,
+    /// Flows in numbers.
+    pub listed: usize,
+    /// Packets that wait for their copy.
+    pub waiting: usize,
+    /// Packets of flows without a partner, at each point.
+    pub held: usize,
+    /// Bytes of the busier capture in a window.
+    pub window: u64,
+}
+
+impl Room {
+    /// What a limit of so many bytes leaves room for: half of it for live flows, a quarter for those that are over, the rest
+    /// for packets between the points and numbers.
+    pub fn new(limit: Option<u64>) -> Self {
+        let limit = limit.unwrap_or(USUAL);
+        let left = limit.saturating_sub(FIXED).max(LEAST);
+        let room = |share: u64, cost: u64, most: u64| (left / share / cost).min(most) as usize;
+        Self {
+            pairs: room(2, PAIR, 1 << 28),
+            finished: room(4, FINISHED, 50_000),
+            listed: room(8, LISTED, 200_000),
+            waiting: room(16, WAITING, 512 * 1024),
+            held: room(32, HELD, 128 * 1024),
+            // New flows of one window come on top of the others before any can go.
+            window: (limit / 128).clamp(256 << 10, 4 << 20),
+        }
+    }
+}
+
+/// What went because there was no room for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GivenUp {
+    /// Live flows that were taken for over.
+    pub flows: u64,
+    /// Packets that waited for their copy for less than a tenth of a second.
+    pub packets: u64,
+    /// Flows that were over and that a detector might have wanted.
+    pub finished: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_fits_into_the_limit() {
+        for limit in [64 << 20, 256 << 20, 1 << 30, 16 << 30] {
+            let room = Room::new(Some(limit));
+            let sum = room.pairs as u64 * PAIR
+                + room.finished as u64 * FINISHED
+                + room.listed as u64 * LISTED
+                + room.waiting as u64 * WAITING
+                + room.held as u64 * 2 * HELD;
+            assert!(FIXED + sum <= limit, "{limit}: {room:?}");
+        }
+    }
+
+    #[test]
+    fn the_usual_limit_holds_what_a_gateway_sees() {
+        let room = Room::new(None);
+        assert!(room.pairs > 400_000 && room.finished == 50_000 && room.waiting > 400_000, "{room:?}");
+        assert_eq!(room.window, 4 << 20);
+    }
+}
