@@ -170,6 +170,10 @@ pub(crate) struct Analyze {
     /// Worker threads; 0 takes one for each processor
     #[arg(long, short = 'j', value_name = "N", default_value_t = 0, help_heading = "Resources")]
     pub(crate) threads: usize,
+    /// Memory to get by with, such as 512M or 4G [default: a quarter of what there is]. What does not fit goes, the oldest
+    /// and least informative first, and the report's coverage says what
+    #[arg(long, value_name = "LIMIT", value_parser = crate::memory::size, help_heading = "Resources")]
+    pub(crate) memory: Option<u64>,
 }
 
 /// When to do what only suits a terminal.
@@ -285,6 +289,8 @@ mod tests {
             &["a", "b", "--threshold", "one-sided-retransmission.ranges=inf"],
             &["a", "b", "--threshold", "nonsense=1"],
             &["a", "b", "-q", "-v"],
+            &["a", "b", "--memory", "10M"],
+            &["a", "b", "--memory", "much"],
             &["explain", "nonsense"],
         ] {
             assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");

@@ -8,6 +8,7 @@ mod args;
 mod commands;
 mod engine;
 mod inputs;
+mod memory;
 mod output;
 mod progress;
 mod render;
@@ -99,6 +100,7 @@ fn analyze(asked: &Analyze, engine: &dyn Engine) -> anyhow::Result<u8> {
 fn run_engine(asked: &Analyze, engine: &dyn Engine, inputs: &Inputs) -> anyhow::Result<Traced> {
     let mut options = Options::default();
     options.threads = asked.threads;
+    options.memory = asked.memory.or_else(memory::usual);
     options.thresholds = asked.thresholds.iter().cloned().collect();
     options.conntrack.clone_from(&asked.conntrack);
     options.sysctl.clone_from(&asked.sysctl);
