@@ -138,6 +138,8 @@ pub struct Shard {
     max_waiting: usize,
     /// The time, on A's clock, up to which both captures have been read.
     now: i64,
+    /// What has waited for less may have its copy under way: it is not lost when it has to go.
+    least_wait: i64,
     /// Packets given up so early that their copy may have been under way.
     pub hurried: u64,
     /// Slots of connections that ended in this window, with the time on A's clock.
@@ -195,6 +197,7 @@ impl Default for Shard {
             recent: Vec::new(),
             max_waiting: usize::MAX,
             now: i64::MIN,
+            least_wait: GUARD,
             hurried: 0,
             closed: Vec::new(),
             matches: None,
@@ -1054,6 +1057,7 @@ impl Shard {
     #[inline(never)]
     fn sweep(&mut self, now: i64, overlap: &Overlap) {
         self.now = now;
+        self.learn_least_wait();
         let mut wait = WAIT;
         loop {
             for id in 0..self.nodes.len() as u32 {
@@ -1070,6 +1074,17 @@ impl Shard {
             wait = if wait > MILLISECOND { wait / 4 } else { 0 };
         }
         self.next_sweep = Some(now.saturating_add(WAIT / 2));
+    }
+
+    /// How long a packet must have waited to count as lost, by the time that nearly all others took; 100 ms before that is
+    /// known.
+    fn learn_least_wait(&mut self) {
+        /// Whatever the others took: a busy host may keep a packet for some milliseconds.
+        const LEAST: i64 = 10 * MILLISECOND;
+        /// Times of nearly all others: queues vary.
+        const SLOWER: i64 = 4;
+        let usual = self.tally.delays.iter().filter_map(|delays| delays.quantile(0.99)).max();
+        self.least_wait = usual.map_or(GUARD, |usual| usual.saturating_mul(SLOWER).clamp(LEAST, WAIT));
     }
 
     /// The end of both captures: nothing more will come.
@@ -1105,7 +1120,7 @@ impl Shard {
         let time = self.on_a(node.place & 1, node.time);
         let covered = overlap.covers(1 - point, time);
         // What has to go at once is no loss: its copy may be under way.
-        let hurried = self.now.saturating_sub(time).saturating_abs() < GUARD;
+        let hurried = self.now.saturating_sub(time).saturating_abs() < self.least_wait;
         self.hurried += u64::from(hurried);
         let facts = &mut self.facts[slot];
         if !covered || hurried {

@@ -62,7 +62,7 @@ impl Room {
 pub struct GivenUp {
     /// Live flows that were taken for over.
     pub flows: u64,
-    /// Packets that waited for their copy for less than a tenth of a second.
+    /// Packets that could not wait for as long as their copies take.
     pub packets: u64,
     /// Flows that were over and that a detector might have wanted.
     pub finished: u64,
