@@ -24,7 +24,8 @@ Examples:
                                                        one guest, from 30 s after the start on
   pcapdiff explain tcp-reset                           how it looks, what is mistaken for it, what to do
 
-Exit status: 0 nothing found, 1 findings of severity warning or error, 2 trouble, 130 interrupted.";
+Exit status: 0 nothing found, 1 findings of severity warning or error, 2 trouble.
+Ctrl-C ends the reading; what was found so far is reported, with status 2.";
 
 /// What happened between two captures of the same traffic, who did it, and what to change.
 #[derive(Debug, Parser)]

@@ -18,7 +18,7 @@ mod takeaway;
 
 use analyzer_core::evidence::Traced;
 use analyzer_core::report::Report;
-use analyzer_core::{Error, Options};
+use analyzer_core::Options;
 use clap::Parser;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
@@ -37,9 +37,9 @@ use takeaway::Takeaway;
 const NOTHING: u8 = 0;
 /// Findings of severity warning or error.
 const FINDINGS: u8 = 1;
-/// Unreadable input, bad usage, no room for the output.
+/// Unreadable input, bad usage, no room for the output, an analysis that was interrupted.
 const TROUBLE: u8 = 2;
-/// As a shell reports SIGINT, so that a loop around `pcapdiff` can stop too.
+/// As a shell reports SIGINT: the second one, which leaves no report.
 const INTERRUPTED: u8 = 130;
 
 /// Damaged places named on standard error for each input.
@@ -56,9 +56,6 @@ fn main() -> ExitCode {
         None => analyze(&cli.analyze, &Core),
     };
     ExitCode::from(result.unwrap_or_else(|error| {
-        if matches!(error.downcast_ref(), Some(Error::Cancelled)) {
-            return INTERRUPTED;
-        }
         message(&format!("{error:#}"));
         TROUBLE
     }))
@@ -93,10 +90,14 @@ fn analyze(asked: &Analyze, engine: &dyn Engine) -> anyhow::Result<u8> {
         page.write(&render::render(Format::Html, &report, material, view)?)?;
     }
     takeaway.write(&report, &trace, asked.quiet)?;
+    if report.interrupted() {
+        message("interrupted: the report is of what had been read by then");
+        return Ok(TROUBLE);
+    }
     Ok(if report.findings.iter().any(select::actionable) { FINDINGS } else { NOTHING })
 }
 
-/// Runs the analysis with a progress bar, and lets Ctrl-C stop it.
+/// Runs the analysis with a progress bar, and lets Ctrl-C end the reading: what was found so far is reported.
 fn run_engine(asked: &Analyze, engine: &dyn Engine, inputs: &Inputs) -> anyhow::Result<Traced> {
     let mut options = Options::default();
     options.threads = asked.threads;
@@ -150,6 +151,7 @@ fn say_problems(report: &Report, all: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use analyzer_core::Error;
     use crate::render::sample;
 
     /// An engine whose report is known.

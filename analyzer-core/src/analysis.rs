@@ -192,7 +192,10 @@ impl Analysis {
         self
     }
 
-    /// Stops the analysis with [`Error::Cancelled`] soon after the flag is set.
+    /// Stops reading soon after the flag is set: at the end of the window that is being read, so not while the source of a
+    /// capture has nothing to give. What has been read by then is judged as if both captures ended there, and
+    /// the report says so ([`Report::interrupted`]). [`Error::Cancelled`] when nothing can be said yet: nothing had been read, or
+    /// the captures turned out to need a second reading, of which the first alone proves nothing.
     #[must_use]
     pub fn cancel(mut self, cancel: Arc<AtomicBool>) -> Self {
         self.cancel = Some(cancel);
@@ -251,6 +254,7 @@ impl Analysis {
             let mut done = run([a.open(interfaces[0].as_ref())?, b.open(interfaces[1].as_ref())?], None)?;
             let mut steps = <[Steps; 2]>::default();
             if let Some((a, b)) = &again
+                && done.interrupted.is_none()
                 && (done.matched() == 0 || done.doubts_the_clocks())
             {
                 let open = || -> Result<_, Error> {
@@ -258,7 +262,7 @@ impl Analysis {
                         [(0, a), (1, b)].map(|(point, paths)| CaptureSet::open(paths, interfaces[point].as_ref()));
                     Ok([a?, b?])
                 };
-                let survey = Survey::new(open()?);
+                let survey = Survey::new(open()?, cancel.as_deref()).ok_or(Error::Cancelled)?;
                 steps = survey.steps();
                 let offset = if done.matched() == 0 { survey.offset(&steps) } else { None };
                 if offset.is_some() || steps.iter().any(|steps| !steps.is_empty()) {
@@ -299,6 +303,8 @@ struct Engine<'a> {
     overlap: Overlap,
     /// The time asked for, on A's clock.
     bounds: Option<(i64, i64)>,
+    /// Up to where both captures had been read when the caller asked to stop.
+    interrupted: Option<i64>,
     coarse: Coarse,
     /// Whether `coarse` has been the same throughout.
     steady: bool,
@@ -343,6 +349,7 @@ impl<'a> Engine<'a> {
             pairing: Pairing::new(&room),
             overlap: Overlap::default(),
             bounds: None,
+            interrupted: None,
             coarse: Coarse::default(),
             steady: true,
             closed: std::collections::VecDeque::new(),
@@ -415,9 +422,10 @@ impl<'a> Engine<'a> {
             .unwrap_or(0);
         let (mut step, mut target) = (FIRST_STEP, FIRST_WINDOW);
         let mut last_look = i64::MIN;
+        let mut common = None;
         loop {
             if self.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
-                return Err(Error::Cancelled);
+                self.interrupt(common.ok_or(Error::Cancelled)?);
             }
             for (marks, point) in self.marks.iter_mut().zip(&self.points) {
                 point.reader.mark().into_iter().for_each(|mark| marks.add(mark));
@@ -450,6 +458,7 @@ impl<'a> Engine<'a> {
             if ended {
                 break;
             }
+            common = Some(horizon);
             self.follow_clock();
             if horizon.saturating_sub(last_look) >= 10 * SECOND || self.closed.len() > MAX_CLOSED {
                 last_look = horizon;
@@ -471,6 +480,15 @@ impl<'a> Engine<'a> {
         let overlap = self.overlap;
         self.shards.par_iter_mut().for_each(|shard| shard.finish(&overlap));
         Ok(self)
+    }
+
+    /// Takes both captures for ended, what is common to them at this time of A's clock.
+    #[cold]
+    fn interrupt(&mut self, common: i64) {
+        self.interrupted = Some(common);
+        for point in &mut self.points {
+            point.stop = Stop::End;
+        }
     }
 
     /// Leaves out what is before or after the time asked for.
@@ -569,6 +587,9 @@ impl<'a> Engine<'a> {
             if let Some((from, to)) = self.bounds {
                 self.overlap.from[point] = self.overlap.from[point].max(from);
                 self.overlap.to[point] = self.overlap.to[point].min(to);
+            }
+            if let Some(common) = self.interrupted {
+                self.overlap.to[point] = self.overlap.to[point].min(common);
             }
             if !self.points[point].reader.holes().is_empty() {
                 self.update_holes(point);
@@ -847,6 +868,7 @@ impl<'a> Engine<'a> {
             summaries,
             files,
             selection: Selection { hosts: options.hosts.clone(), ports: options.ports.clone(), time: self.bounds },
+            interrupted: self.interrupted,
             thresholds: options.thresholds.clone(),
             missed: [0; 2],
             given_up: self.given_up,

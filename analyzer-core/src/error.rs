@@ -38,7 +38,7 @@ pub enum Error {
     /// The options contradict one another or cannot be carried out.
     #[error("{0}")]
     Usage(String),
-    /// The caller asked to stop.
-    #[error("cancelled")]
+    /// The caller asked to stop before anything could be said.
+    #[error("interrupted before anything could be said")]
     Cancelled,
 }

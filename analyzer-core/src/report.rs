@@ -29,10 +29,18 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
+/// The limit of a report that was asked for before its captures had been read.
+pub(crate) const INTERRUPTED: &str = "interrupted";
+
 impl Report {
     /// The findings that call for somebody to act: errors and warnings.
     pub fn actionable(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|finding| finding.actionable())
+    }
+
+    /// Whether the analysis was told to stop before it had read both captures: the report is of what precedes.
+    pub fn interrupted(&self) -> bool {
+        self.coverage.iter().any(|limit| limit.id == INTERRUPTED)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::flow::ingest::Ingest;
 use crate::packet::row::tcp_flags;
 use crate::packet::{Kind, Row};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Most packets remembered of each capture: one in a few, chosen by content so that both captures choose the same.
 const MOST: usize = 1 << 18;
@@ -20,12 +21,13 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Reads both captures to their ends.
-    pub fn new(readers: [CaptureSet; 2]) -> Self {
-        let [(a, leaps_a), (b, leaps_b)] = readers.map(look);
+    /// Reads both captures to their ends; nothing when the caller asks to stop.
+    pub fn new(readers: [CaptureSet; 2], cancel: Option<&AtomicBool>) -> Option<Self> {
+        let [a, b] = readers.map(|reader| look(reader, cancel));
+        let ((a, leaps_a), (b, leaps_b)) = (a?, b?);
         let both = a.into_iter().filter_map(|(content, a)| Some((a?, (*b.get(&content)?)?)));
         let samples = both.map(|(a, b)| Sample { frames: [a.0, b.0], times: [a.1, b.1] }).collect();
-        Self { leaps: [leaps_a, leaps_b], samples }
+        Some(Self { leaps: [leaps_a, leaps_b], samples })
     }
 
     /// Where the clocks were set.
@@ -43,22 +45,26 @@ impl Survey {
     }
 }
 
-/// Frame and time of the packets of one capture by content; none for what it holds more than once.
-fn look(reader: CaptureSet) -> (HashMap<u64, Option<(u32, i64)>>, Leaps) {
+/// Frame and time of packets by content; none for what a capture holds more than once.
+type Places = HashMap<u64, Option<(u32, i64)>>;
+
+/// The packets of one capture, and where its clock leaps; nothing when the caller asks to stop.
+fn look(reader: CaptureSet, cancel: Option<&AtomicBool>) -> Option<(Places, Leaps)> {
+    let cancelled = || cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed));
     let (mut seen, mut leaps, mut mask) = (HashMap::new(), Leaps::default(), 0);
     Ingest::new(reader).scan(&mut |row| {
         leaps.observe(row.frame, row.time);
         let key = content(row);
-        if key & mask != 0 || !distinctive(row) {
-            return;
+        if key & mask == 0 && distinctive(row) {
+            seen.entry(key).and_modify(|place| *place = None).or_insert(Some((row.frame, row.time)));
         }
-        seen.entry(key).and_modify(|place| *place = None).or_insert(Some((row.frame, row.time)));
         if seen.len() > MOST {
             mask = mask << 1 | 1;
             seen.retain(|key, _| key & mask == 0);
         }
+        !cancelled()
     });
-    (seen, leaps)
+    (!cancelled()).then_some((seen, leaps))
 }
 
 /// Whether a packet's content is likely to be its own.

@@ -8,7 +8,7 @@ use crate::align::steps::SMALLEST;
 use crate::facts::{EventKind, GivenUp};
 use crate::packet::{Family, Kind};
 use crate::point::{Direction, Point};
-use crate::report::{Coverage, TopologyKind};
+use crate::report::{Coverage, INTERRUPTED, TopologyKind};
 use crate::time::Time;
 use serde_json::{Map, Value, json};
 
@@ -20,6 +20,7 @@ const ENOUGH: u64 = 4;
 /// All limits, in a fixed order.
 pub(super) fn judge(scene: &Scene) -> Vec<Coverage> {
     let mut limits = Vec::new();
+    interrupted(scene, &mut limits);
     selection(scene, &mut limits);
     overlap(scene, &mut limits);
     for point in Point::BOTH {
@@ -360,6 +361,15 @@ fn file_gaps(scene: &Scene, point: Point, limits: &mut Vec<Coverage>) {
 }
 
 /// What the user restricted the analysis to.
+fn interrupted(scene: &Scene, limits: &mut Vec<Coverage>) {
+    let Some(at) = scene.interrupted else { return };
+    let summary = format!(
+        "The analysis was interrupted: both captures were read up to {}, and nothing is said of what follows.",
+        Time(at)
+    );
+    limits.push(limit(INTERRUPTED, None, summary, &[("read_to", json!(Time(at)))]));
+}
+
 fn selection(scene: &Scene, limits: &mut Vec<Coverage>) {
     let asked = &scene.selection;
     if let Some((from, to)) = asked.time {

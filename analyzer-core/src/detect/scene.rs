@@ -50,6 +50,8 @@ pub struct Scene {
     pub files: [Files; 2],
     /// What the report is restricted to.
     pub selection: Selection,
+    /// Up to where both captures had been read when the caller asked to stop, on A's clock.
+    pub interrupted: Option<i64>,
     /// Thresholds that differ from their defaults.
     pub thresholds: BTreeMap<String, f64>,
     /// Packets that each capture missed although they must have passed it.

@@ -269,15 +269,17 @@ impl Ingest {
         self.queue.iter()
     }
 
-    /// Decodes all that is left and shows each row; nothing is kept.
-    pub fn scan(&mut self, each: &mut dyn FnMut(&Row)) {
+    /// Decodes all that is left and shows each row, as long as more is wanted; nothing is kept.
+    pub fn scan(&mut self, each: &mut dyn FnMut(&Row) -> bool) {
         let mut details = Vec::new();
         loop {
             if let Next::Record(record) = self.reader.next(i64::MAX) {
                 let (row, _) = self.decoder.decode(&record, &mut details);
                 details.clear();
-                each(&row);
-                continue;
+                if each(&row) {
+                    continue;
+                }
+                break;
             }
             if !self.reader.turn(i64::MAX) {
                 break;

@@ -6,6 +6,7 @@ mod cut;
 mod each;
 mod evidence;
 mod frames;
+mod interrupted;
 mod judge;
 mod numbers;
 mod recount;
