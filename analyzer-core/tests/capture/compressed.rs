@@ -150,6 +150,21 @@ fn a_damaged_compressed_capture_gives_what_precedes_the_damage() {
 }
 
 #[test]
+fn bombs_are_given_up_long_before_they_are_unpacked() {
+    // A member or frame of 16 MiB is a few kilobytes; a thousand of them are 16 GiB.
+    for (name, pack) in PACKERS {
+        for nonsense in [0, 0xff] {
+            let packed = [pack(&small_pcap(5)), pack(&vec![nonsense; 16 << 20]).repeat(1000)].concat();
+            let mut reader = CaptureReader::from_reader("test", Box::new(Cursor::new(packed))).unwrap();
+            assert_eq!(drain(&mut reader).len(), 5, "{name}");
+            let problems = messages(&reader.summary()).join(" ");
+            assert!(problems.contains("reading stopped"), "{name}: {problems}");
+            assert!(reader.decoded_bytes() < 64 << 20, "{name}");
+        }
+    }
+}
+
+#[test]
 fn gzip_that_breaks_off_with_nonsense_gives_all_that_precedes_it() {
     let plain = small_pcap(30);
     let (expected, _) = read(&plain);

@@ -4,6 +4,7 @@
 mod build;
 mod compressed;
 mod damage;
+mod files;
 mod pcap;
 mod pcapng;
 mod pieces;
