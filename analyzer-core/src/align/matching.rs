@@ -1155,6 +1155,13 @@ impl Shard {
                 more.missed.iter().any(|&(low, high)| !seq::before(node.seq, low) && !seq::after(end, high))
             })
             && !seq::after(end, other_acked);
+        // The answer to a SYN, acknowledged where no copy of it was captured at all.
+        let answers = node.kind == Kind::Tcp && node.flags & tcp_flags::SYN != 0 && node.flags & tcp_flags::ACK != 0;
+        let missed_there = missed_there
+            || (answers
+                && other_has_ack
+                && facts.syn.as_deref().is_none_or(|syn| !syn[direction][1 - point].seen)
+                && seq::after(other_acked, node.seq));
         let serial = facts.serial;
         let more = facts.more_mut(direction, point);
         more.unmatched += 1;
