@@ -16,9 +16,9 @@ mod schema;
 mod select;
 mod takeaway;
 
+use analyzer_core::Options;
 use analyzer_core::evidence::Traced;
 use analyzer_core::report::Report;
-use analyzer_core::Options;
 use clap::Parser;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
@@ -151,8 +151,8 @@ fn say_problems(report: &Report, all: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use analyzer_core::Error;
     use crate::render::sample;
+    use analyzer_core::Error;
 
     /// An engine whose report is known.
     struct Fixed(fn() -> Report);
