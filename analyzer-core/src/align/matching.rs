@@ -15,7 +15,7 @@ use crate::facts::{
     Delays, Event, EventKind, Events, Fate, IcmpSeen, MAX_ICMP, MAX_RESETS, PairFacts, Reset, Room, Run, Stamp, Tally,
     Track, TrackMore, pair_flags, size_class, size_step, state,
 };
-use crate::flow::tcp::{self, Class};
+use crate::flow::tcp::{self, COPY_DISTANCE, Class};
 use crate::flow::{SHARDS, USUAL_FLOWS};
 use crate::hash::mix;
 use crate::packet::row::{bits, tcp_flags};
@@ -176,6 +176,8 @@ struct Seen {
     idle: i64,
     /// Frame of the packet right before it that is the same one; 0 for none.
     twin: u32,
+    /// Its identification stood some packets before it.
+    older: bool,
 }
 
 impl Default for Shard {
@@ -380,6 +382,7 @@ impl Shard {
             before: if own.packets == 0 { 0 } else { own.last_time },
             idle: row.time.saturating_sub(last_any).max(0),
             twin: if twin { own.last_frame } else { 0 },
+            older: own.packets > 0 && (1..=COPY_DISTANCE).contains(&own.last_ip_id.wrapping_sub(row.ip_id)),
         };
         if own.packets > 0 && row.time - own.last_time >= MIN_GAP && reverse.last_time - own.last_time >= GAP_OPPOSITE {
             note_gap(facts, direction, point, own, row);
@@ -404,7 +407,7 @@ impl Shard {
                 if own.has(state::ALERT) {
                     after_reset(facts, row, direction, point);
                 }
-                if row.is(tcp_flags::RST) {
+                if row.is(tcp_flags::RST) && !twin {
                     note_reset(facts, row, own, reverse, &seen);
                     alert = true;
                 }
@@ -477,7 +480,8 @@ impl Shard {
             own.state |= state::AFTER_SILENCE;
         }
         own.last_time = row.time;
-        own.last_frame = row.frame;
+        // What a reset answers is the first of two copies.
+        own.last_frame = if twin { own.last_frame } else { row.frame };
         own.last_seq = number;
         own.last_ip_id = row.ip_id;
         own.packets = own.packets.saturating_add(1);
@@ -731,6 +735,9 @@ impl Shard {
         if seen.point == seen.direction && node.next != NONE {
             self.mark_copies(id);
         }
+        if node.again != 0 {
+            self.mark_original(id);
+        }
         let tracks = &mut self.tracks[seen.slot as usize][seen.direction];
         let facts = &mut self.facts[seen.slot as usize];
         let other_point = 1 - seen.point;
@@ -843,6 +850,24 @@ impl Shard {
         }
     }
 
+    /// A copy found its match, but the packet that it repeats may wait still: then that one is the copy.
+    #[cold]
+    fn mark_original(&mut self, id: u32) {
+        let copy = self.nodes[id as usize];
+        let mut at = copy.prev;
+        for _ in 0..2 * COPY_DISTANCE {
+            if at == NONE {
+                return;
+            }
+            let node = &mut self.nodes[at as usize];
+            if node.frame == copy.again && node.key == copy.key {
+                node.again = copy.frame;
+                return;
+            }
+            at = node.prev;
+        }
+    }
+
     /// A retransmission that was seen at both points: had its original crossed?
     #[cold]
     fn repeated(&mut self, node: &Node, row: &Row, seen: &Seen, entry_class: Class, exit_class: Class) {
@@ -946,7 +971,11 @@ impl Shard {
     fn wait(&mut self, row: &Row, seen: &Seen, key: u64, (seq, len): (u32, u32), touched: bool, wrong: u8) {
         let data = row.kind == Kind::Tcp && row.len > 0;
         let leaving = seen.point != seen.direction && row.ip_id != 0 && !touched;
-        let again = if leaving { self.comes_again(row, seen, key) } else { seen.twin };
+        let again = match seen.twin {
+            _ if leaving => self.comes_again(row, seen, key),
+            0 if seen.older && row.ip_id != 0 && !touched => self.entered_already(row, seen, key),
+            twin => twin,
+        };
         let node = Node {
             key: if data && touched { u64::MAX } else { key },
             time: row.time,
@@ -998,6 +1027,24 @@ impl Shard {
         let entry = self.recent.get(hash as usize % RECENT).copied().unwrap_or(0);
         let known = entry & HASH == hash & HASH && entry as u32 != row.frame;
         if known { entry as u32 } else { 0 }
+    }
+
+    /// A packet enters the host with the identification of one some packets before it: that one's frame if it is the same
+    /// packet and waits still, or its frame at the other point if it has crossed; 0 for none.
+    #[cold]
+    fn entered_already(&self, row: &Row, seen: &Seen, key: u64) -> u32 {
+        let mut at = self.tracks[seen.slot as usize][seen.direction][seen.point].pending.1;
+        for _ in 0..2 * COPY_DISTANCE {
+            if at == NONE {
+                break;
+            }
+            let node = &self.nodes[at as usize];
+            if node.key == key && node.ip_id == row.ip_id && node.len == row.len {
+                return node.frame;
+            }
+            at = node.prev;
+        }
+        self.comes_again(row, seen, key)
     }
 
     #[inline]

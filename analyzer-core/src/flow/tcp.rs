@@ -36,6 +36,8 @@ impl Class {
 
 /// A jump of the sequence number beyond any window (RFC 7323 allows 2^30): the state starts anew.
 const LARGEST_JUMP: i32 = 1 << 30;
+/// Packets of its flow that may stand between a packet and its copy in one capture.
+pub const COPY_DISTANCE: u16 = 16;
 /// Sooner than this no sender repeats: a probe timeout is 10 ms at least (RFC 8985, section 7.2).
 pub const AT_ONCE: i64 = MILLISECOND / 2;
 /// Ranges acknowledged unseen that are remembered for one direction.
@@ -172,7 +174,9 @@ fn out_of_line(
     // Without an identification (IPv6, or zero) only the time tells: no sender repeats so soon.
     let at_once = row.time.saturating_sub(own.last_time) < AT_ONCE;
     let same_packet = if row.ip_id == 0 { at_once } else { row.ip_id == own.last_ip_id };
-    if same_packet && row.seq == own.last_seq {
+    // What is sent again has a new identification, so one of some packets ago is that of a copy that came late.
+    let older = row.ip_id != 0 && (1..=COPY_DISTANCE).contains(&own.last_ip_id.wrapping_sub(row.ip_id));
+    if (same_packet && row.seq == own.last_seq) || older {
         more.duplicates += 1;
         return Class::Duplicate;
     }
