@@ -19,4 +19,5 @@ mod swapped;
 mod threads;
 mod times;
 mod truth;
+mod variants;
 mod witness;
