@@ -493,7 +493,11 @@ fn token_bucket(scene: &Scene, direction: Direction, losses: &[Event], ratio: f6
     let (packets_off, bytes_off) = (by_packets.1, by_bytes.1 / f64::from(largest));
     /// Residual of the line, in packets: random loss of a few percent leaves ten or more.
     const CLOSE: f64 = 1.5;
-    if packets_off.min(bytes_off) > CLOSE {
+    /// Share of what random losses of a steady stream would leave: they walk away from their mean by one step each, and a
+    /// line through such a walk of n steps leaves the root of n / 15.
+    const WALK: f64 = 0.4;
+    let walk = WALK * (tail.len() as f64 / 15.0).sqrt();
+    if packets_off.min(bytes_off) > CLOSE.min(walk) {
         return None;
     }
     let constant = losses.iter().all(|event| event.size.abs_diff(largest) <= 8);
@@ -508,7 +512,8 @@ fn token_bucket(scene: &Scene, direction: Direction, losses: &[Event], ratio: f6
         return None;
     }
     let delays = &scene.tally.delays[direction.index()];
-    let (low, high) = (delays.quantile(0.02)?, delays.quantile(0.75)?);
+    // The first packets find the queue empty, however short the time until it is full.
+    let (low, high) = (delays.quantile(0.0)?, delays.quantile(0.75)?);
     let queued = high > 5 * MILLISECOND && high > 10 * low.max(1);
     Some(Shape {
         rate: Some(rate),
