@@ -32,7 +32,7 @@ pub(crate) fn render(report: &Report, extracts: &[Extract], trace: &Trace) -> St
     }
     out.push_str(
         "For each finding two small captures, one of each point: the frames that prove it, with a comment each (in \
-         Wireshark the filter `frame.comment` finds them), and those around them: of the same flows, and some of others. \
+         Wireshark the filter `frame.comment` finds them), and those around them: the same flows, whole where they are short, and some of others. \
          Bytes, times and interfaces are those of the originals; each capture has the clock of its point. What the whole \
          of the traffic shows may not show in so few frames: the report is about the originals.\n\n",
     );

@@ -1,8 +1,9 @@
 //! The frames that prove a finding and those around them, out of captures of any size.
 //!
 //! Three readings: the first, up to the last frame cited, learns of which flows the cited frames are; the second chooses
-//! the frames of those flows that lie next to them in time, at both points; the third copies what was chosen. None holds
-//! more than numbers of frames.
+//! the frames of those flows, whole where that is little, else those that lie next to the cited ones in time, at both
+//! points; the third copies what was chosen. None holds more than numbers of frames. Both extracts are cut at the same
+//! times, so that analyzed again they show the finding and nothing that is not in the originals.
 
 use super::output::Output;
 use super::{CameBy, Held, Open, Trace, on_a};
@@ -12,7 +13,7 @@ use crate::packet::{Decoder, FlowKey};
 use crate::point::Point;
 use crate::report::Finding;
 use crate::time::{SECOND, Time};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io::{self, Write};
 
 /// Frames of the same flow on either side of a cited frame, at each point.
@@ -26,6 +27,15 @@ const MOST_FRAMES: usize = 200;
 /// If more frames of one finding than these are concerned at one point, only those cited are taken: hundreds of lost
 /// packets without those that passed in between show nothing.
 const MOST_CONCERNED: usize = 60;
+/// Most frames of a finding's flows at one point that are taken whole, from their first to their last: what is whole is
+/// judged as the original was.
+const MOST_WHOLE: usize = 2000;
+/// Time before and after what is cited from which frames of all flows are taken, if they are few.
+const CONTEXT: i64 = SECOND;
+/// Most of those at one point.
+const MOST_CONTEXT: usize = 1000;
+/// Frames with which a flow begins that are taken in any case: with the handshake, what follows can be told.
+const HEAD: usize = 4;
 /// How long after the last cited frame context is looked for.
 const PATIENCE: i64 = 600 * SECOND;
 
@@ -71,27 +81,85 @@ struct Nearby {
     after: Vec<(Time, u32)>,
 }
 
+/// What belongs to a finding at one point, as far as it is little.
+#[derive(Clone, Debug, Default)]
+struct Whole {
+    /// The frames of its flows.
+    flow: Few<MOST_WHOLE>,
+    /// The frames of all flows around what it cites.
+    context: Few<MOST_CONTEXT>,
+    /// The first frames of its flows.
+    heads: Vec<u32>,
+}
+
+/// A list that gives up when it becomes too long.
+#[derive(Clone, Debug, Default)]
+struct Few<const MOST: usize> {
+    frames: Vec<u32>,
+    many: bool,
+}
+
+impl<const MOST: usize> Few<MOST> {
+    fn push(&mut self, frame: u32) {
+        if self.frames.len() == MOST {
+            self.many = true;
+            self.frames = Vec::new();
+        }
+        if !self.many {
+            self.frames.push(frame);
+        }
+    }
+}
+
 /// Chooses the frames of each finding.
 pub fn select(findings: &[Finding], trace: &Trace, open: &Open<'_>) -> Result<Vec<Extract>, Error> {
     let learn = |point| anchors(findings, trace, open, point);
     let (a, b) = rayon::join(|| learn(Point::A), || learn(Point::B));
     let anchors = [a?, b?];
-    let around = |point| surroundings(&anchors, trace, open, point);
+    let around = |point| surroundings(&anchors, findings.len(), trace, open, point);
     let (a, b) = rayon::join(|| around(Point::A), || around(Point::B));
-    let around = [a?, b?];
+    let (around, whole) = {
+        let ((around_a, whole_a), (around_b, whole_b)) = (a?, b?);
+        ([around_a, around_b], [whole_a, whole_b])
+    };
     let mut of_finding: Vec<Vec<usize>> = vec![Vec::new(); findings.len()];
     let all: Vec<Anchor> = anchors.into_iter().flatten().collect();
     for (number, anchor) in all.iter().enumerate() {
         of_finding[anchor.finding].push(number);
     }
-    let extract = |(finding, anchors): (&Finding, Vec<usize>)| {
+    let extract = |(number, (finding, anchors)): (usize, (&Finding, Vec<usize>))| {
+        let whole = whole.each_ref().map(|point| &point[number]);
+        if whole.iter().all(|whole| !whole.flow.many) {
+            return Extract { picked: Point::BOTH.map(|point| all_of_it(finding, trace, whole, point)) };
+        }
         let sizes = [AROUND, 14, 10, 7, 5, 3, 2, 1, 0];
         let choose = |size| Point::BOTH.map(|point| pick(finding, trace, &all, &anchors, &around, point, size));
         let small = |picked: &[Vec<Picked>; 2]| picked.iter().all(|list| list.len() <= MOST_FRAMES);
-        let picked = sizes.into_iter().map(choose).find(small).unwrap_or_else(|| choose(0));
+        let mut picked = sizes.into_iter().map(choose).find(small).unwrap_or_else(|| choose(0));
+        for (picked, whole) in picked.iter_mut().zip(whole) {
+            let known: HashSet<u32> = picked.iter().map(|picked| picked.frame).collect();
+            let heads = whole.heads.iter().filter(|frame| !known.contains(frame)).take(MOST_FRAMES);
+            picked.extend(heads.map(|&frame| Picked { frame, notes: Vec::new() }));
+            picked.sort_by_key(|picked| picked.frame);
+        }
         Extract { picked }
     };
-    Ok(findings.iter().zip(of_finding).map(extract).collect())
+    Ok(findings.iter().zip(of_finding).enumerate().map(extract).collect())
+}
+
+/// The flows of a finding from their beginning to their end, and what else passed around what it cites: the same time at
+/// both points, or nothing of either.
+fn all_of_it(finding: &Finding, trace: &Trace, whole: [&Whole; 2], point: Point) -> Vec<Picked> {
+    let mut picked: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    for cited in finding.evidence.iter().filter(|cited| cited.point == point) {
+        picked.entry(trace.number(cited)).or_default().push(cited.note.clone());
+    }
+    let own = whole[point.index()];
+    let context = whole.iter().all(|whole| !whole.context.many);
+    for frame in own.flow.frames.iter().chain(own.context.frames.iter().filter(|_| context)) {
+        picked.entry(*frame).or_default();
+    }
+    picked.into_iter().map(|(frame, notes)| Picked { frame, notes }).collect()
 }
 
 /// The frames of a finding at a point, by number: those cited, those concerned, and so many around them.
@@ -206,10 +274,11 @@ struct Watch {
 /// Second reading: the frames at a point that lie next to the anchors in time, by anchor.
 fn surroundings(
     anchors: &[Vec<Anchor>; 2],
+    findings: usize,
     trace: &Trace,
     open: &Open<'_>,
     point: Point,
-) -> Result<Vec<Around>, Error> {
+) -> Result<(Vec<Around>, Vec<Whole>), Error> {
     let mut any = Watch::default();
     let mut watches: HashMap<FlowKey, Watch> = HashMap::new();
     let mut number = 0;
@@ -227,9 +296,12 @@ fn surroundings(
             number += 1;
         }
     }
+    let mut whole = vec![Whole::default(); findings];
     let mut around = vec![Around::default(); number];
+    let (flows_of, spans) = belongings(anchors, findings, trace);
+    let mut begun: HashMap<FlowKey, usize> = HashMap::new();
     let Some(last) = watches.values().flat_map(|watch| &watch.ahead).map(|(time, _)| *time).max() else {
-        return Ok(around);
+        return Ok((around, whole));
     };
     for watch in watches.values_mut().chain([&mut any]) {
         watch.ahead.make_contiguous().sort_unstable();
@@ -241,6 +313,21 @@ fn surroundings(
         if let Some(watch) = watches.get_mut(&key) {
             watch.see(record.frame, time);
         }
+        if let Some(findings) = flows_of.get(&key) {
+            let begun = begun.entry(key).or_default();
+            *begun += 1;
+            for &finding in findings {
+                whole[finding].flow.push(record.frame);
+                if *begun <= HEAD {
+                    whole[finding].heads.push(record.frame);
+                }
+            }
+        }
+        for (whole, span) in whole.iter_mut().zip(&spans) {
+            if !whole.context.many && (span.0..=span.1).contains(&time) {
+                whole.context.push(record.frame);
+            }
+        }
         any.see(record.frame, time);
         time.0 <= last.0.saturating_add(PATIENCE)
     })?;
@@ -248,7 +335,41 @@ fn surroundings(
         watch.finish(|anchor, nearby| around[anchor].flow.push(nearby));
     }
     any.finish(|anchor, nearby| around[anchor].any.push(nearby));
-    Ok(around)
+    Ok((around, whole))
+}
+
+/// The findings of each flow, under all the names that it has at either point, and the time around what each cites.
+fn belongings(
+    anchors: &[Vec<Anchor>; 2],
+    findings: usize,
+    trace: &Trace,
+) -> (HashMap<FlowKey, Vec<usize>>, Vec<(Time, Time)>) {
+    let mut flows: HashMap<FlowKey, Vec<usize>> = HashMap::new();
+    let mut spans = vec![(Time(i64::MAX), Time(i64::MIN)); findings];
+    let names = Point::BOTH.map(|from| trace.names(from));
+    for from in Point::BOTH {
+        let there = |key: &FlowKey| names[from.index()].get(key).map_or(&[][..], Vec::as_slice);
+        let back = |key: &FlowKey| names[from.other().index()].get(key).map_or(&[][..], Vec::as_slice);
+        for anchor in &anchors[from.index()] {
+            // A mapping that changed has several names at B, which share the one at A.
+            let mut here = vec![anchor.key];
+            for key in there(&anchor.key) {
+                here.push(*key);
+                here.extend(back(key));
+                here.extend(back(key).iter().flat_map(there));
+            }
+            for key in here {
+                let list = flows.entry(key).or_default();
+                if !list.contains(&anchor.finding) {
+                    list.push(anchor.finding);
+                }
+            }
+            let span = &mut spans[anchor.finding];
+            span.0 = span.0.min(Time(anchor.time.0.saturating_sub(CONTEXT)));
+            span.1 = span.1.max(Time(anchor.time.0.saturating_add(CONTEXT)));
+        }
+    }
+    (flows, spans)
 }
 
 impl Watch {

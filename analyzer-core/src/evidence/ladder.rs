@@ -22,11 +22,11 @@ const AFTER: usize = 12;
 /// Packets at the other point in the same time and around it: a superframe is up to 45 segments there.
 const MOST_THERE: usize = 1000;
 /// Frames read in search of the packets before the fault.
-const LEAD: u32 = 3000;
+const LEAD: u32 = 2000;
 /// Frames read of one point: some megabytes, a few milliseconds.
 const MOST_READ: u32 = 60_000;
 /// A packet may wait in the host: its copy is looked for in twice the longest delay that was seen, within these bounds.
-const SLACK: (i64, i64) = (50 * MILLISECOND, 3 * SECOND);
+const SLACK: (i64, i64) = (5 * MILLISECOND, 3 * SECOND);
 /// Packets before and after those shown whose copies may be among what is shown of the other point.
 const BEYOND: usize = 400;
 /// Silence of a flow after which the rest is another story.
@@ -72,7 +72,7 @@ pub fn ladders(findings: &[Finding], trace: &Trace, open: &Open<'_>) -> Vec<Opti
         left -= 1;
         // A frame whose flow both captures show says most.
         let whole = |ladder: &Ladder| ladder.rungs.iter().any(|rung| rung.seen.iter().all(Option::is_some));
-        let mut tried = finding.evidence.iter().take(3).filter_map(|cited| ladder(finding, cited, trace, open));
+        let mut tried = finding.evidence.iter().take(2).filter_map(|cited| ladder(finding, cited, trace, open));
         let first = tried.next()?;
         if whole(&first) { Some(first) } else { tried.find(whole).or(Some(first)) }
     };
@@ -82,13 +82,13 @@ pub fn ladders(findings: &[Finding], trace: &Trace, open: &Open<'_>) -> Vec<Opti
 fn ladder(finding: &Finding, cited: &Evidence, trace: &Trace, open: &Open<'_>) -> Option<Ladder> {
     let (here, there) = (cited.point, cited.point.other());
     let frame = trace.number(cited);
-    let (key, own, shown) = around(trace, open, here, frame)?;
+    let slack = slack(trace);
+    let (key, own, shown) = around(trace, open, here, frame, slack)?;
     let flow = trace.flows.iter().filter(|flow| flow.keys[here.index()] == Some(key));
     let at = |flow: &&super::FlowStats| flow.first() <= Some(cited.time) && flow.last() >= Some(cited.time);
     let flow = flow.clone().find(at).or_else(|| flow.clone().next())?;
     let own: Vec<Step> = own.into_iter().map(|row| step(trace, here, flow, row)).collect();
     let (from, to) = (own.get(shown.0)?.time, own.get(shown.1)?.time);
-    let slack = slack(trace);
     let (other, reached) = match flow.keys[there.index()] {
         Some(key) => between(trace, open, there, key, (from, to), slack)?,
         None => (Vec::new(), to),
@@ -151,7 +151,13 @@ fn stretch(mut reader: CaptureSet, mut more: impl FnMut(Row, FlowKey) -> bool) -
 }
 
 /// The flow of a frame, its packets around it, and the first and last of them that are to be shown.
-fn around(trace: &Trace, open: &Open<'_>, point: Point, frame: u32) -> Option<(FlowKey, Vec<Row>, (usize, usize))> {
+fn around(
+    trace: &Trace,
+    open: &Open<'_>,
+    point: Point,
+    frame: u32,
+    slack: i64,
+) -> Option<(FlowKey, Vec<Row>, (usize, usize))> {
     let mark = trace.marks[point.index()].before_frame(frame, LEAD);
     if frame - mark.map_or(0, |mark| mark.frame) > MOST_READ {
         return None;
@@ -165,14 +171,14 @@ fn around(trace: &Trace, open: &Open<'_>, point: Point, frame: u32) -> Option<(F
     let (mut shown, mut left) = ((0, 0), BEYOND);
     stretch(reader, |row, key| {
         if let Some((of, rows)) = &mut found {
-            let last = rows.last().map_or(row.time, |row| row.time);
+            let last = rows.get(shown.1).map_or(row.time, |row| row.time);
             let enough = BEYOND - left >= AFTER;
             if key == *of {
                 shown.1 = if enough { shown.1 } else { rows.len() };
                 rows.push(row);
                 left -= 1;
             }
-            let patience = if enough { SLACK.1 } else { PATIENCE };
+            let patience = if enough { slack } else { PATIENCE };
             return left > 0 && row.time.saturating_sub(last) < patience;
         }
         if row.frame == frame {
@@ -207,7 +213,7 @@ fn between(
     let mut reader = open(point).ok()?.undo(trace.steps[point.index()].clone());
     // Marks bear the times that the clock showed.
     if trace.steps[point.index()].is_empty()
-        && let Some(mark) = trace.marks[point.index()].before_time(from.saturating_sub(SLACK.0))
+        && let Some(mark) = trace.marks[point.index()].before_time(from)
         && !reader.skip_to(mark)
     {
         return None;

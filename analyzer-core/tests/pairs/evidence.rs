@@ -220,3 +220,36 @@ fn charts_count_what_the_report_counts() {
         }
     }
 }
+
+/// Findings that their extract alone does not show again, and why. What becomes right must leave the list.
+const NOT_AGAIN: &[(&str, &str, &str)] = &[];
+
+#[test]
+fn the_extract_of_a_finding_shows_it_again_and_nothing_else() {
+    let wrong = case::each(&case::all(), |case| {
+        let traced = traced(case);
+        let mut wrong = Vec::new();
+        for (finding, pair) in traced.report.findings.iter().zip(extracts(case, &traced)) {
+            if finding.severity > analyzer_core::report::Severity::Warning {
+                continue;
+            }
+            let again = report(&pair, [None, None]);
+            let same = |found: &&Finding| {
+                (found.id, found.place, found.direction) == (finding.id, finding.place, finding.direction)
+            };
+            let excused = NOT_AGAIN.iter().any(|(name, id, _)| *name == case.name && *id == finding.id);
+            let shown = loud(&again).any(|found| same(&found));
+            if shown == excused {
+                let what = if excused { "shown now: take it off the list" } else { "not shown again" };
+                wrong.push(format!("{}: {} {:?} is {what}", case.name, finding.id, finding.place));
+            }
+            for found in loud(&again) {
+                if !loud(&traced.report).any(|known| known.id == found.id && known.place == found.place) {
+                    wrong.push(format!("{}: {} shows what is not there: {}", case.name, finding.id, found.summary));
+                }
+            }
+        }
+        wrong
+    });
+    assert!(wrong.is_empty(), "{} wrong\n{}\n", wrong.len(), wrong.join("\n"));
+}
