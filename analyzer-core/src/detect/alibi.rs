@@ -45,7 +45,7 @@ pub fn local(scene: &Scene, pair: &PairView) -> bool {
 }
 
 /// Multicast, broadcast, link-local, loopback and unspecified addresses.
-fn never_forwarded(ip: IpAddr) -> bool {
+pub fn never_forwarded(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => {
             ip.is_multicast() || ip.is_broadcast() || ip.is_link_local() || ip.is_loopback() || ip.is_unspecified()

@@ -44,7 +44,7 @@
 
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{count, counted, letter};
-use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold};
+use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold, alibi};
 use crate::facts::{Event, EventKind, state};
 use crate::packet::Checksum;
 use crate::packet::row::tcp_flags;
@@ -401,7 +401,9 @@ fn leaked(scene: &Scene) -> Vec<Claim> {
     let sender = |pair: &PairView| pair.ends(Point::A).map(|(inside, _)| inside.address);
     // What leaves untranslated gets no answer whatever its checksum.
     let as_usual = |pair: &PairView| scene.topology.kind != TopologyKind::Nat || translated(scene, pair);
-    let paired = || scene.pairs.iter().filter(|pair| pair.both());
+    // What goes to a group wants no answer, not in the group's name at least.
+    let single = |pair: &&PairView| !alibi::never_forwarded(pair.inner_ends().1.ip());
+    let paired = || scene.pairs.iter().filter(|pair| pair.both()).filter(single);
     let least = SPEC.value(scene, "bad-checksum.unanswered");
     let mut suspects: Vec<&PairView> = paired()
         .filter(|pair| unfinished(pair, direction) && !answered(pair, direction) && as_usual(pair))
@@ -544,12 +546,12 @@ pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     finding.details.insert("layer".into(), layer.into());
     finding.details.insert("laundered".into(), laundered.into());
     finding.details.insert("vanished".into(), vanished.into());
-    finding.summary = summary(scene, &finding, [laundered, vanished, cut]);
+    finding.summary = summary(scene, &finding, [laundered, vanished, cut], ip_layer);
     finding.fixes = corruption_fixes(finding.place);
     finding
 }
 
-fn summary(scene: &Scene, finding: &Finding, [laundered, vanished, cut]: [u64; 3]) -> String {
+fn summary(scene: &Scene, finding: &Finding, [laundered, vanished, cut]: [u64; 3], ip_layer: u64) -> String {
     let total = finding.packet_count;
     let seen = total - laundered - vanished - cut;
     let cut_on_the_way_in = cut > 0;
@@ -560,14 +562,15 @@ fn summary(scene: &Scene, finding: &Finding, [laundered, vanished, cut]: [u64; 3
             .sum::<u64>()
     };
     let at_exit = |direction: Direction| scene.tally.packets(direction, direction.exit());
-    let of = match finding.direction {
-        Directions::Outbound if cut_on_the_way_in => at_exit(Direction::Outbound),
-        Directions::Inbound if cut_on_the_way_in => at_exit(Direction::Inbound),
-        Directions::Both if cut_on_the_way_in => at_exit(Direction::Outbound) + at_exit(Direction::Inbound),
-        Directions::Outbound => whole(Direction::Outbound),
-        Directions::Inbound => whole(Direction::Inbound),
-        Directions::Both => whole(Direction::Outbound) + whole(Direction::Inbound),
-    };
+    let seen_of = |direction| if cut_on_the_way_in { at_exit(direction) } else { whole(direction) };
+    // Behind a damaged IP header no other checksum is looked at.
+    let headers = if cut_on_the_way_in { 0 } else { ip_layer };
+    let of = headers
+        + match finding.direction {
+            Directions::Outbound => seen_of(Direction::Outbound),
+            Directions::Inbound => seen_of(Direction::Inbound),
+            Directions::Both => seen_of(Direction::Outbound) + seen_of(Direction::Inbound),
+        };
     match finding.place {
         Where::Between => {
             let mut parts = Vec::new();
