@@ -7,8 +7,8 @@
 //! Set for the uplink when all of the following are true:
 //! - a frame to a group (broadcast or multicast) stands at B twice within half a second, the very same packet;
 //! - its source MAC is one that sends from inside at B (a guest's on a bridge, the host's own behind NAT);
-//! - `reflected-frame.frames` or more of them, of which `reflected-frame.packets` or more carry an IP identification,
-//!   or they come at different times;
+//! - `reflected-frame.frames` or more of them, of which `reflected-frame.packets` or more carry an IP identification;
+//!   or they come at different times, sooner than senders repeat themselves or longer than the first time;
 //! - frames of other senders do not come twice.
 //!
 //! Set also when B holds only what comes in (`tcpdump -Q in`), and frames with a MAC from inside stand there; A may hold
@@ -18,7 +18,8 @@
 //! a device outside.
 //!
 //! # Mistaken for it
-//! - Senders that repeat themselves (announcements, three copies and more, ARP again after a second).
+//! - Senders that repeat themselves (announcements, three copies and more, ARP again after a second; LLMNR and reports of
+//!   multicast listeners within half a second, and over IPv6 without an identification to tell).
 //! - A capture that holds every packet twice.
 //! - A network that doubles what comes in from others: those are not our frames.
 //!
@@ -26,7 +27,7 @@
 //! Remove the loop, bundle both ends, or stop the device that reflects; meanwhile keep the bridge from learning.
 //!
 //! # References
-//! IEEE 802.1Q section 8.7 (learning); `bridge(8)`; `tcpdump(1)` option -Q.
+//! IEEE 802.1Q section 8.7 (learning); `bridge(8)`; `tcpdump(1)` option -Q; RFC 4795 section 2.7 (LLMNR repeats after 100 ms).
 
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{count, counted, duration, mac_text};
@@ -35,7 +36,7 @@ use crate::facts::{Echo, Event, EventKind};
 use crate::packet::FlowKey;
 use crate::point::{Direction, Point};
 use crate::report::{Directions, Finding, Severity, Where};
-use crate::time::{MICROSECOND, SECOND};
+use crate::time::{MICROSECOND, MILLISECOND, SECOND};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,6 +70,8 @@ pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
 fn came_twice(scene: &Scene) -> Option<Claim> {
     /// A copy that comes sooner did not leave the machine: two taps on one path.
     const SOONEST: i64 = 20 * MICROSECOND;
+    /// No sender repeats itself sooner: LLMNR does after 100 ms at least, a listener's report at random within a second.
+    const SENDERS: i64 = 50 * MILLISECOND;
     let link = &scene.link[Point::B.index()];
     let own = scene.own_macs(Point::B);
     let all = link.echoes.items();
@@ -77,7 +80,12 @@ fn came_twice(scene: &Scene) -> Option<Claim> {
     let others = all.len() - all.iter().filter(|echo| own.contains(&echo.mac)).count();
     let same_packet = ours.iter().filter(|echo| echo.same_packet).count();
     let enough = ours.len() as f64 >= SPEC.value(scene, "reflected-frame.frames");
-    let certain = same_packet as f64 >= SPEC.value(scene, "reflected-frame.packets") || apart(&ours) >= 3;
+    // Without an identification it may be the sender that repeats itself, but not so soon, and not in another form.
+    let certain = ours
+        .iter()
+        .filter(|echo| echo.trailer || echo.padded || echo.same_packet || echo.again.time - echo.first.time < SENDERS);
+    let certain = same_packet as f64 >= SPEC.value(scene, "reflected-frame.packets")
+        || apart(&certain.copied().collect::<Vec<_>>()) >= 3;
     if !enough || !certain || others > ours.len() / 4 || alibi::doubled(scene, Point::B) {
         return None;
     }
