@@ -6,7 +6,8 @@
 //! Set on a bridge when all of the following are true:
 //! - two hosts talk to each other in one flow inside, seen at A in both directions and not at B;
 //! - the same two hosts, by their addresses and MACs, talk across the uplink in another flow of the same kind, in
-//!   `mac-move.packets` packets or more: one of the two is outside as well.
+//!   `mac-move.packets` packets or more: one of the two is outside as well;
+//! - its MAC speaks from inside after that has begun.
 //!
 //! # Mistaken for it
 //! - Flooding: a bridge that has forgotten a MAC sends a packet or two everywhere; the answers stay inside.
@@ -77,7 +78,20 @@ fn claim(scene: &Scene, pair: &PairView, local: &PairView) -> Option<Claim> {
     let packets: u32 = Direction::BOTH.iter().map(|way| pair.track(*way, Point::B).packets).sum();
     // The same host by its MAC; a router that stands in for many hosts talks in all flows.
     let known = local.macs[Point::A.index()].is_some_and(|(other, _)| other == mac);
-    if !bridged || !known || f64::from(packets) < SPEC.value(scene, "mac-move.packets") {
+    let first = Direction::BOTH
+        .iter()
+        .map(|way| pair.facts.first[way.index()][Point::B.index()])
+        .filter(|stamp| stamp.frame != 0)
+        .map(|stamp| scene.clock.to_a(Point::B, stamp.time))
+        .min()?;
+    // A guest that has moved speaks from one side, and then from the other.
+    let still_inside = scene.pairs.iter().any(|other| {
+        let (mac_there, way) = other.macs[Point::A.index()].unwrap_or((0, Direction::Outbound));
+        let track = other.track(way, Point::A);
+        let here = other.serial != pair.serial && mac_there == mac && track.packets > 0;
+        here && scene.clock.to_a(Point::A, track.last_time) > first
+    });
+    if !bridged || !known || !still_inside || f64::from(packets) < SPEC.value(scene, "mac-move.packets") {
         return None;
     }
     let mut claim = Claim::new(SPEC.id, pair.serial, Where::Outside, Directions::Both);
