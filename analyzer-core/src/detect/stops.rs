@@ -131,7 +131,12 @@ fn by_host(scene: &Scene, pair: &PairView, usual: [f64; 2]) -> Option<Stop> {
         // The other end still gets through.
         let back = direction.reverse();
         let opposite = pair.track(back, back.entry());
+        // Unless it only repeats what nobody acknowledges any more.
+        let stuck = pair
+            .more(back, back.entry())
+            .is_some_and(|more| more.head.times >= 2 && scene.clock.to_a(back.entry(), more.head.first.time) > at);
         let goes_on = pair.is_tcp()
+            && !stuck
             && opposite.matched > 0
             && pair.more(back, back.entry()).is_none_or(|more| more.run.count == 0)
             && scene.clock.to_a(back.entry(), opposite.last_time).0 > at.0 + AFTERMATH;

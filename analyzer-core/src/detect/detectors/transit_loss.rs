@@ -38,7 +38,7 @@ use crate::detect::text::{count, counted, duration, percent};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold, alibi};
 use crate::facts::{Event, EventKind, SIZE_CLASSES, STEPS_OF_SIZE};
 use crate::point::{Direction, Point};
-use crate::report::{Directions, Finding, Fix, Severity, Where};
+use crate::report::{Directions, Finding, Fix, Severity, TopologyKind, Where};
 use crate::time::{MILLISECOND, SECOND};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
@@ -176,6 +176,11 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
 fn unanswered_twin(scene: &Scene, pair: &PairView, direction: Direction, crossing: &Crossing) -> bool {
     let (entry, exit) = (direction.entry(), direction.exit());
     if pair.key(entry).is_none() || alibi::local(scene, pair) || pair.track(direction.reverse(), entry).packets > 0 {
+        return false;
+    }
+    // Behind NAT an inside address at B is of a packet that the host has sent there itself.
+    let inner = pair.inner_ends().0;
+    if entry == Point::B && scene.topology.kind == TopologyKind::Nat && scene.inside_network(inner) {
         return false;
     }
     let open = alibi::unfiltered(scene, exit);
