@@ -1,4 +1,5 @@
 """Many flows at once: flushes, stalls, dead ends; and connections that never begin."""
+import resource
 import socket
 import time
 
@@ -102,6 +103,24 @@ def address_flush(run, flows, server_first):
     assert dead == server_first and healed == flows - server_first, (dead, healed)
     return dict(facts=f"address removed and set again after 1 s; {dead} servers got ECONNRESET from the host, {healed} flows healed because the guest spoke first",
                 expect=[finding("tcp-reset", where="between", cause="nat-state-lost", flows=dead)], also=["synchronous-drop"])
+
+
+@case("sync_bridge_down", flows=4)
+def sync_bridge(run, flows):
+    """The bridge loses its address, and the host with it the route inwards (a network restarted half): what comes in for {flows} connections of the guest leaves the uplink again."""
+    n = run.network(more_servers=("198.51.100.8",))
+    n.router(f"ip route add blackhole {n.inside}.0/24")
+    with run.capture():
+        live = [run.tcp(443 + i % 2, address=n.server_addresses[i % 2], timeout=20) for i in range(flows)]
+        for t in live:
+            t.talk(0.1)
+        time.sleep(2)
+        n.host(f"ip addr del {n.inside}.1/24 dev virbr0")
+        looped = n.router.rule("ingress:eth0", f"ip daddr {n.inside}.0/24", "accept", family="netdev", priority=0)
+        time.sleep(4)
+    assert looped.count > flows
+    return dict(facts=f"address and route of virbr0 removed after 2 s; {looped.count} packets for the guest sent back out of the uplink; all {flows} flows dead",
+                expect=[finding("synchronous-drop", where="between", cause="bridge-down", flows=flows)], also=[*SYMPTOMS, "nat-bypass", "arp-unanswered"])
 
 
 @case("sync_gateway_gone", flows=4)
@@ -250,6 +269,54 @@ def port_exhausted(run, count, ports="40000-40003", port=443):
     lost = count - len(opened)
     return dict(facts=f"{len(opened)} connections got the {len(opened)} ports, the SYNs of {lost} others were dropped by NAT", 
                 expect=[finding("connection-not-forwarded", where="between", flows=lost)], also=["transit-loss", "one-sided-retransmission"])
+
+
+def connected(s):
+    try:
+        return bool(s.getpeername())
+    except OSError:
+        return False
+
+
+@case("new_table_full", count=14, fill=600)
+def table_full(run, count, fill):
+    """The host's connection table is full (nf_conntrack_max, {fill} idle connections): of {count} new connections to three servers most stay in the host, a few get the entries that others give back."""
+    most = "/proc/sys/net/netfilter/nf_conntrack_max"     # one for all namespaces; those with fewer entries do not notice
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4 * fill, 4 * fill))
+    n = run.network(more_servers=("198.51.100.8", "198.51.100.9"))
+    listeners = [n.server.socket() for _ in range(3)]
+    for listener, port in zip(listeners, (9, 8081, 8082)):
+        listener.bind(("0.0.0.0", port))
+        listener.listen(fill)
+    idle = []
+    for _ in range(fill):
+        c = n.guest.socket()
+        c.connect((n.server_address, 9))
+        idle.append((c, listeners[0].accept()[0]))
+    usual = open(most).read()
+    try:
+        with run.capture("-s 128", "-s 128"):
+            talkers(run, n, 3)
+            time.sleep(1)
+            with open(most, "w") as f:
+                f.write(n.host("conntrack -C"))
+            socks = []
+            for i in range(count):
+                # An idle entry goes now and then, as idle entries do.
+                if i % 5 == 4:
+                    n.host(f"conntrack -D -p tcp --orig-port-src {idle.pop()[0].getsockname()[1]}")
+                socks += try_connections(n, run, 1, [8081 + i % 2], addresses=[n.server_addresses[i % 3]])
+            time.sleep(2)
+            stuck = sum(not connected(s) for s in socks)
+            drops = sum(int(x.split("=")[1]) for x in n.host("conntrack -S").split() if x.startswith("drop="))
+    finally:
+        with open(most, "w") as f:
+            f.write(usual)
+    for s in [*listeners, *socks, *(end for pair in idle for end in pair)]:
+        s.close()
+    assert drops >= stuck > 5 and stuck < count, (drops, stuck)
+    return dict(facts=f"{drops} packets dropped since the table was full; {stuck} of {count} new connections never left the host",
+                expect=[finding("connection-not-forwarded", where="between", cause="table-full", flows=stuck)], also=["transit-loss", "one-sided-retransmission"])
 
 
 @case("new_unanswered", count=5, port=8443)

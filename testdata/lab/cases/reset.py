@@ -45,6 +45,52 @@ def rst_by_host(run, flows, port, inbound=False, quiet=1, **net):
                 expect=[finding("tcp-reset", where="between", flows=flows)], also=["synchronous-drop"])
 
 
+@case("rst_host_expired", flows=2, port=5432, idle=64)
+def rst_expired(run, flows, port, idle):
+    """The host forgets {flows} connections that are idle for longer than its timer (60 s); then the server speaks first, and the host's own stack resets it. A busy connection lives on."""
+    n = run.network()
+    n.host.sysctl(netfilter__nf_conntrack_tcp_timeout_established=60)
+    with run.capture():
+        live = [run.tcp(port) for _ in range(flows)]
+        other = run.tcp(22)
+        for t in live:
+            t.exchange(times=4, pause=0.1)
+        for _ in range(idle // 4):
+            other.exchange(40, 60)
+            time.sleep(4)
+        for t in live:
+            t.send(t.s, 300)
+        time.sleep(0.2)
+        dead = sum(was_reset(t.s) for t in live)
+        other.exchange(40, 60, times=4, pause=0.2)
+    assert dead == flows, dead
+    return dict(facts=f"nf_conntrack_tcp_timeout_established=60, {idle} s of silence; {dead} server sockets got ECONNRESET from the host",
+                expect=[finding("tcp-reset", where="between", cause="nat-expired", flows=flows)], also=["synchronous-drop"])
+
+
+@case("rst_firewall_unseen", port=5222, flows=2)
+def rst_unseen(run, port, flows):
+    """As rst_firewall_outbound, with bridge-nf-call-iptables=1: the RST goes straight to the guest's tap and is in neither capture ({flows} connections)."""
+    n = run.network()
+    n.host.sysctl(**{"bridge__bridge-nf-call-iptables": 1})
+    with run.capture():
+        live = [run.tcp(port) for _ in range(flows)]
+        other = run.tcp(443)
+        for _ in range(8):
+            for t in [*live, other]:
+                t.exchange(200, 500)
+            time.sleep(0.1)
+        n.host(f"iptables -I FORWARD -p tcp --dport {port} -j REJECT --reject-with tcp-reset")
+        for t in live:
+            t.send(t.c, 200)
+        time.sleep(0.2)
+        dead = sum(was_reset(t.c) for t in live)
+        other.exchange(200, 500, times=20, pause=0.25)
+    assert dead == flows, dead
+    return dict(facts=f"{dead} guests' sockets got ECONNRESET from the rule; the RSTs are in neither capture",
+                expect=[finding("tcp-reset", where="between", cause="firewall-reject", flows=flows)], also=["synchronous-drop", "transit-loss"])
+
+
 @case("rst_firewall_outbound", port=5222, flows=1)
 @case("rst_firewall_outbound_many", port=8883, flows=4, guests=2, inside="172.20.5", iptables=True)
 def rst_by_firewall_outbound(run, port, flows, iptables=False, **net):
