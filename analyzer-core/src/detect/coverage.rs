@@ -23,6 +23,7 @@ pub(super) fn judge(scene: &Scene) -> Vec<Coverage> {
     interrupted(scene, &mut limits);
     selection(scene, &mut limits);
     overlap(scene, &mut limits);
+    swapped(scene, &mut limits);
     for point in Point::BOTH {
         capture_loss(scene, point, &mut limits);
     }
@@ -178,6 +179,35 @@ fn clock_steps(scene: &Scene, point: Point, limits: &mut Vec<Coverage>) {
         let details = [("frame", json!(frame)), ("step_seconds", json!(by as f64 / -1e9))];
         limits.push(limit("clock-step", Some(point), summary, &details));
     }
+}
+
+/// The captures were given the wrong way round: a router takes from the TTL, it never adds, and both directions show it.
+fn swapped(scene: &Scene, limits: &mut Vec<Coverage>) {
+    let (mut right, mut wrong) = (0_u64, 0_u64);
+    for pair in scene.pairs.iter().filter(|pair| pair.both() && pair.family() != Family::Link) {
+        let fall = |direction: Direction| {
+            let [before, after] = [direction.entry(), direction.exit()].map(|point| pair.track(direction, point));
+            (before.packets > 0 && after.packets > 0).then(|| i32::from(before.ttl) - i32::from(after.ttl))
+        };
+        match Direction::BOTH.map(fall) {
+            [Some(out), Some(back)] if out < 0 && back < 0 => wrong += 1,
+            [Some(out), Some(back)] if out > 0 || back > 0 => right += 1,
+            _ => {}
+        }
+    }
+    if wrong == 0 || right > 0 {
+        return;
+    }
+    limits.push(limit(
+        "points-swapped",
+        None,
+        format!(
+            "A seems to be the outer point and B the inner one: in {} the TTL is higher behind the host than before it, both \
+             ways. Give the captures the other way round: what is said of places and directions is wrong as they are.",
+            counted(wrong, "flow")
+        ),
+        &[("flows", json!(wrong))],
+    ));
 }
 
 /// Packets that the capture itself missed: by its own counters, or because they must have passed (rules R1 to R3).
