@@ -2,6 +2,7 @@
 //! true about it.
 
 mod case;
+mod catalogue;
 mod cut;
 mod each;
 mod evidence;

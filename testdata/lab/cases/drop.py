@@ -42,18 +42,43 @@ def sync_flush(run, flows, **net):
                 expect=[finding("synchronous-drop", where="between", flows=flows)], also=[*SYMPTOMS, "nat-bypass"])
 
 
+@case("sync_flush_new_cross", flows=4)
+def sync_flush_new(run, flows):
+    """conntrack -F with INVALID dropped, as sync_flush: {flows} live connections go silent at once, and connections that begin afterwards cross."""
+    n = run.network(more_servers=("198.51.100.8",))
+    n.host.sysctl(netfilter__nf_conntrack_tcp_loose=0)
+    rules = [n.host.rule(h, "ct state invalid", "drop", priority=0) for h in ("forward", "input")]
+    with run.capture():
+        talkers(run, n, flows)
+        time.sleep(2)
+        n.host("conntrack -F")
+        for _ in range(4):
+            time.sleep(0.7)
+            t = run.tcp(8000)
+            assert t.exchange(times=2)
+            t.finish()
+    assert rules[0].count >= flows
+    return dict(facts=f"conntrack -F after 2 s; {rules[0].count} + {rules[1].count} INVALID packets dropped; all {flows} flows dead, 4 new ones crossed",
+                expect=[finding("synchronous-drop", where="between", cause="nat-flushed", flows=flows)], also=[*SYMPTOMS, "nat-bypass"])
+
+
+@case("sync_firewall_new", flows=4, udp=0, more=6)
 @case("sync_firewall_drop", flows=6, udp=0)
 @case("sync_firewall_drop_mixed", flows=4, udp=2, inside="172.16.9", more_servers=("198.51.100.20",))
-def sync_firewall(run, flows, udp, **net):
-    """A rule that drops everything is put at the head of FORWARD: {flows} TCP and {udp} UDP flows stop crossing at once."""
+def sync_firewall(run, flows, udp, more=0, **net):
+    """A rule that drops everything is put at the head of FORWARD: {flows} TCP and {udp} UDP flows stop crossing at once (and {more} new connections do not cross either)."""
     n = run.network(**net)
     with run.capture():
         talkers(run, n, flows, udp=udp)
         time.sleep(2)
         n.host("iptables -I FORWARD -j DROP")
+        socks = try_connections(n, run, more, [8081, 8082], pause=0.2)
         time.sleep(3)
+        for s in socks:
+            s.close()
         count = int(n.host("iptables -L FORWARD -v -n -x").splitlines()[2].split()[0])
-    return dict(facts=f"iptables -I FORWARD -j DROP after 2 s; {count} packets dropped", expect=[finding("synchronous-drop", where="between", flows=flows + udp)], also=SYMPTOMS)
+    return dict(facts=f"iptables -I FORWARD -j DROP after 2 s; {count} packets dropped", expect=[finding("synchronous-drop", where="between", flows=flows + udp, **({"cause": "firewall"} if more else {}))],
+                also=[*SYMPTOMS, "connection-not-forwarded"] if more else SYMPTOMS)
 
 
 @case("sync_address_change", flows=5)

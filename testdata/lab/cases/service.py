@@ -1,4 +1,5 @@
 """Services that do not answer, and ICMP that is rationed."""
+import json
 import socket
 import struct
 import time
@@ -108,6 +109,26 @@ def dhcp(run, mode, count):
             t.exchange(times=4, pause=0.3)
     return dict(facts=f"{count} DHCPDISCOVER, no offer; seen {'on virbr0 only' if mode == 'nat' else 'at both points'}",
                 expect=[finding("dhcp-unanswered")], also=[])
+
+
+@case("ok_dhcp_answered", count=4)
+def dhcp_answered(run, count):
+    """A guest asks for an address {count} times and gets an offer each time (it has many to choose from, and starts again)."""
+    n = run.network(guests=2)
+    mac = mac_bytes(n.guests[1].mac)
+    with run.capture():
+        t = run.tcp(443)
+        for i in range(count):
+            discover = dhcp_discover(run, mac, 7000 + i)
+            raw_send(n.guests[1], "eth0", discover)
+            # The host's offer is the same message from the other side (RFC 2131, table 3).
+            bootp = b"\x02" + discover[43:58] + socket.inet_aton(n.guests[1].address) + discover[62:]
+            bootp = bootp.replace(b"\x35\x01\x01", b"\x35\x01\x02")
+            udp = struct.pack("!HHHH", 67, 68, 8 + len(bootp), 0) + bootp
+            raw_send(n.host, "virbr0", BROADCAST + mac_bytes(json.loads(n.host("ip -j link show virbr0"))[0]["address"]) + b"\x08\0" + ipv4(f"{n.inside}.1", "255.255.255.255", 17, udp, ident=i + 1, df=False))
+            t.exchange(times=4, pause=0.3)
+        t.finish()
+    return dict(facts=f"{count} DHCPDISCOVER, {count} offers", expect=[])
 
 
 @case("dns_unanswered_outside", at="server", count=6)
