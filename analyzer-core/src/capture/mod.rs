@@ -30,6 +30,7 @@ pub use link_type::LinkType;
 pub use mark::{Mark, Marks};
 pub use only::{Listed, Only, interfaces};
 pub use set::{CaptureSet, Files, Hole};
+pub(crate) use sniff::not_text;
 pub use steps::{Step, Steps};
 
 use crate::Error;

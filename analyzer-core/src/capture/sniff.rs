@@ -113,6 +113,15 @@ pub(super) fn magic(input: &mut Input) -> Magic {
     Compression::sniff(*magic).map_or(Magic::Other, Magic::Compressed)
 }
 
+/// What bytes are that should be text: a capture given in the place of a log, or a packed log.
+pub(crate) fn not_text(head: &[u8]) -> Option<String> {
+    let magic = *head.first_chunk::<4>()?;
+    if Pcap::sniff(magic) || PcapNg::sniff(magic) {
+        return Some("is a packet capture".to_owned());
+    }
+    Compression::sniff(magic).map(|found| format!("is compressed with {}", found.name()))
+}
+
 /// Why an input named `name` is no capture, to follow its name and a colon.
 pub(super) fn describe(input: &mut Input, name: &str) -> String {
     input.need(20);
@@ -129,6 +138,10 @@ pub(super) fn describe(input: &mut Input, name: &str) -> String {
         return (*reason).to_owned();
     }
     if let Some(text) = as_text(bytes) {
+        if let Some(reason) = known_text(&text) {
+            return reason.to_owned();
+        }
+        let text: String = text.chars().take(32).collect();
         return format!("is text that starts with {text:?}, not a capture; {}", accepted());
     }
     if bytes.iter().all(|&byte| byte == 0) {
@@ -136,6 +149,20 @@ pub(super) fn describe(input: &mut Input, name: &str) -> String {
     }
     let hex: Vec<String> = bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     format!("starts with bytes {}, not a capture; {}", hex.join(" "), accepted())
+}
+
+/// Texts that are met by mistake, by how their lines look, and what to do with them.
+fn known_text(line: &str) -> Option<&'static str> {
+    let holds = |parts: &[&str]| parts.iter().any(|part| line.contains(part));
+    if holds(&["[NEW] ", "[UPDATE] ", "[DESTROY] "]) {
+        return Some("is a log of `conntrack -E`, not a capture: name it behind --conntrack");
+    }
+    if holds(&[" IP ", " IP6 ", " ARP, "]) {
+        return Some("is what tcpdump prints, not a capture: let it write one with tcpdump -w FILE");
+    }
+    let (key, _) = line.split_once(" = ")?;
+    (key.contains('.') && !key.contains(' '))
+        .then_some("is the output of `sysctl -a`, not a capture: name it behind --sysctl")
 }
 
 /// The first line, when the bytes look like text.
@@ -150,5 +177,5 @@ fn as_text(bytes: &[u8]) -> Option<String> {
     if text.is_empty() || !text.chars().all(printable) {
         return None;
     }
-    Some(text.trim_start_matches('\u{feff}').lines().next().unwrap_or_default().chars().take(32).collect())
+    Some(text.trim_start_matches('\u{feff}').lines().next().unwrap_or_default().to_owned())
 }

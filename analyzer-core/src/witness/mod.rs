@@ -7,6 +7,7 @@ pub mod conntrack;
 mod lines;
 pub mod sysctl;
 
+use crate::capture;
 use crate::error::Error;
 use crate::options::Options;
 use crate::packet::FlowKey;
@@ -50,8 +51,14 @@ impl Witnesses {
 }
 
 fn open(path: &Path) -> Result<BufReader<File>, Error> {
-    let file = File::open(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
-    Ok(BufReader::with_capacity(PEEK, file))
+    let failed = |source| Error::Io { path: path.to_owned(), source };
+    let mut reader = BufReader::with_capacity(PEEK, File::open(path).map_err(failed)?);
+    match capture::not_text(reader.fill_buf().map_err(failed)?) {
+        Some(what) => {
+            Err(Error::Witness { path: path.to_owned(), line: 1, reason: format!("{what}, not what the host printed") })
+        }
+        None => Ok(reader),
+    }
 }
 
 fn open_log(path: &Path) -> Result<(PathBuf, BufReader<File>), Error> {

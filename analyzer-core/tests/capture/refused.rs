@@ -27,8 +27,8 @@ fn says_what_it_is_instead() {
     let accepted = format!("pcapdiff reads pcap and pcapng{packed}");
     assert_eq!(refusal("a", b""), "a: is empty: tcpdump writes the file header at once, so this capture never started");
     assert_eq!(
-        refusal("a", b"00:00:01 IP 10.0.0.1 > 10.0.0.2: ICMP\nmore"),
-        format!("a: is text that starts with \"00:00:01 IP 10.0.0.1 > 10.0.0.2:\", not a capture; {accepted}")
+        refusal("a", b"To whom it may concern: the captures are on the other disk\nmore"),
+        format!("a: is text that starts with \"To whom it may concern: the capt\", not a capture; {accepted}")
     );
     assert_eq!(refusal("a", &[1, 2, 3, 4, 5]), format!("a: starts with bytes 01 02 03 04, not a capture; {accepted}"));
     assert_eq!(refusal("a", &[7]), format!("a: starts with bytes 07, not a capture; {accepted}"));
@@ -44,6 +44,20 @@ fn says_what_it_is_instead() {
         "a: is cut off in the pcapng section header, after 8 bytes"
     );
     assert!(refusal("a", &[b"\x0a\x0d\x0d\x0a".as_slice(), &[3; 30]].concat()).contains("no pcapng byte-order magic"));
+}
+
+#[test]
+fn texts_that_belong_elsewhere_are_sent_there() {
+    for (text, part) in [
+        ("[1795222327.4]\t    [NEW] tcp      6 120 SYN_SENT src=192.168.122.10", "name it behind --conntrack"),
+        ("[DESTROY] udp      17 src=192.168.122.10 dst=198.51.100.7", "name it behind --conntrack"),
+        ("abi.vsyscall32 = 1\ndebug.exception-trace = 1", "name it behind --sysctl"),
+        ("00:00:01.5 IP 10.0.0.1 > 10.0.0.2: ICMP echo request", "tcpdump -w FILE"),
+        ("the answer = 42", "is text that starts with \"the answer = 42\""),
+    ] {
+        let says = refusal("a", text.as_bytes());
+        assert!(says.contains(part), "{says}");
+    }
 }
 
 #[test]
