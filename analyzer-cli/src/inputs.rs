@@ -1,9 +1,11 @@
 //! Which files are of which point: the ways to say it, and what to answer when it was said wrongly.
 
 use analyzer_core::capture::{expand, interfaces};
+use clap::CommandFactory;
 use std::path::{Path, PathBuf};
 
-use crate::args::Analyze;
+use crate::args::{Analyze, Cli};
+use crate::suggest::closest;
 
 /// The files of both points.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +24,9 @@ impl Inputs {
         let interfaces = [asked.a_interface.clone(), asked.b_interface.clone()];
         let positional: Vec<&PathBuf> = asked.a.iter().chain(&asked.b).chain(&asked.surplus).collect();
         let named = !asked.a_files.is_empty() || !asked.b_files.is_empty();
+        if let [first, ..] = positional.as_slice() {
+            not_a_command(first)?;
+        }
         let inputs = match positional.as_slice() {
             [] if named => {
                 for (files, missing, given) in [(&asked.a_files, "--a", "--b"), (&asked.b_files, "--b", "--a")] {
@@ -92,10 +97,19 @@ impl Inputs {
     }
 }
 
+/// A misspelt command is taken for a capture that is not there.
+fn not_a_command(path: &Path) -> anyhow::Result<()> {
+    let Some(name) = path.to_str().filter(|name| *name != "-" && !path.exists()) else { return Ok(()) };
+    let command = Cli::command();
+    match closest(name, command.get_subcommands().map(clap::Command::get_name)) {
+        Some(meant) => anyhow::bail!("{name}: no such file; did you mean `pcapdiff {meant}`?"),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::Cli;
     use clap::Parser;
 
     fn inputs(arguments: &[&str]) -> Result<Inputs, String> {

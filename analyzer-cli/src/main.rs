@@ -6,6 +6,7 @@
 
 mod args;
 mod commands;
+mod config;
 mod engine;
 mod inputs;
 mod memory;
@@ -14,12 +15,14 @@ mod progress;
 mod render;
 mod schema;
 mod select;
+mod suggest;
 mod takeaway;
+mod version;
 
 use analyzer_core::Options;
 use analyzer_core::evidence::Traced;
 use analyzer_core::report::Report;
-use clap::Parser;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -46,19 +49,38 @@ const INTERRUPTED: u8 = 130;
 const MOST_PROBLEMS: usize = 10;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match &cli.command {
         Some(Command::Detectors) => commands::detectors().map(|()| NOTHING),
         Some(Command::Explain { id }) => commands::explain(id).map(|()| NOTHING),
         Some(Command::Schema) => commands::schema().map(|()| NOTHING),
         Some(Command::Completions { shell }) => commands::completions(*shell).map(|()| NOTHING),
         Some(Command::Man) => commands::man().map(|()| NOTHING),
-        None => analyze(&cli.analyze, &Core),
+        None => configured(cli.analyze, &matches).and_then(|asked| analyze(&asked, &Core)),
     };
     ExitCode::from(result.unwrap_or_else(|error| {
-        message(&format!("{error:#}"));
+        message(&told(&error));
         TROUBLE
     }))
+}
+
+/// An error and its causes, unless what was said has them already.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match said.as_str() {
+        "" => cause,
+        said if said.ends_with(&cause) => said.to_owned(),
+        said => format!("{said}: {cause}"),
+    })
+}
+
+/// What is asked for, with the defaults of a settings file.
+fn configured(mut asked: Analyze, matches: &ArgMatches) -> anyhow::Result<Analyze> {
+    let file = config::apply(&mut asked, matches)?;
+    if let Some(file) = file.filter(|_| asked.verbose) {
+        message(&format!("settings of {}", file.display()));
+    }
+    Ok(asked)
 }
 
 /// Analyses the pair, delivers the report, and says how it went.
@@ -71,9 +93,11 @@ fn analyze(asked: &Analyze, engine: &dyn Engine) -> anyhow::Result<u8> {
 
     let takeaway = Takeaway::new(asked, &inputs, &files)?;
 
-    let Traced { mut report, trace } = run_engine(asked, engine, &inputs)?;
+    let meter = Arc::new(Meter::new(asked.progress, asked.quiet));
+    let Traced { mut report, trace } = run_engine(asked, engine, &inputs, &meter)?;
     if !asked.quiet {
         say_problems(&report, asked.verbose);
+        say_swapped(&report);
     }
 
     let hidden = select::select(&mut report, asked);
@@ -89,7 +113,7 @@ fn analyze(asked: &Analyze, engine: &dyn Engine) -> anyhow::Result<u8> {
     if let Some(page) = page {
         page.write(&render::render(Format::Html, &report, material, view)?)?;
     }
-    takeaway.write(&report, &trace, asked.quiet)?;
+    takeaway.write(&report, &trace, asked.quiet, &meter)?;
     if report.interrupted() {
         message("interrupted: the report is of what had been read by then");
         return Ok(TROUBLE);
@@ -98,7 +122,7 @@ fn analyze(asked: &Analyze, engine: &dyn Engine) -> anyhow::Result<u8> {
 }
 
 /// Runs the analysis with a progress bar, and lets Ctrl-C end the reading: what was found so far is reported.
-fn run_engine(asked: &Analyze, engine: &dyn Engine, inputs: &Inputs) -> anyhow::Result<Traced> {
+fn run_engine(asked: &Analyze, engine: &dyn Engine, inputs: &Inputs, meter: &Arc<Meter>) -> anyhow::Result<Traced> {
     let mut options = Options::default();
     options.threads = asked.threads;
     options.memory = asked.memory.or_else(memory::usual);
@@ -118,8 +142,7 @@ fn run_engine(asked: &Analyze, engine: &dyn Engine, inputs: &Inputs) -> anyhow::
         }
     });
 
-    let meter = Arc::new(Meter::new(asked.progress, asked.quiet));
-    let told = Arc::clone(&meter);
+    let told = Arc::clone(meter);
     let on_progress = Box::new(move |progress| told.update(progress));
     let every_flow = asked.flows.is_some() || asked.html.is_some() || asked.format == Format::Html;
     let beside = Beside { every_flow, matches: asked.matches };
@@ -132,6 +155,13 @@ fn run_engine(asked: &Analyze, engine: &dyn Engine, inputs: &Inputs) -> anyhow::
     match result {
         Ok(result) => Ok(result?),
         Err(_) => anyhow::bail!("internal error: please report this, with the captures if you may share them"),
+    }
+}
+
+/// The mistake that everybody makes once is worth more than a line below the findings that it caused.
+fn say_swapped(report: &Report) {
+    if let Some(limit) = report.coverage.iter().find(|limit| limit.id == "points-swapped") {
+        message(&limit.summary);
     }
 }
 
@@ -153,6 +183,7 @@ mod tests {
     use super::*;
     use crate::render::sample;
     use analyzer_core::Error;
+    use clap::Parser;
 
     /// An engine whose report is known.
     struct Fixed(fn() -> Report);

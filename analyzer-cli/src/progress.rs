@@ -11,6 +11,8 @@ use crate::render::text::thousands;
 
 /// A run that ends sooner needs no bar.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two pictures of a bar that nothing else moves.
+const TICK: Duration = Duration::from_millis(200);
 /// Where there is no terminal, a line as seldom as this.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
@@ -79,11 +81,67 @@ impl Meter {
         bar.set_message(format!("{} packets", thousands(packets)));
     }
 
+    /// Says what is made of the captures after the analysis: that reads them again, and so takes as long again. `total`
+    /// bytes of it will be [written](Self::wrote), if that can be told.
+    pub(crate) fn writing(&self, what: &str, total: Option<u64>) {
+        match &self.shown {
+            Shown::Nothing => {}
+            // What was quick to analyze is quick to read again.
+            Shown::Bar(_) if self.started.elapsed() < PATIENCE => {}
+            Shown::Bar(bar) => {
+                bar.reset();
+                bar.set_style(style(total.is_some()));
+                bar.set_length(total.unwrap_or(0));
+                bar.set_message(what.to_owned());
+                bar.set_draw_target(ProgressDrawTarget::stderr());
+                bar.enable_steady_tick(TICK);
+            }
+            Shown::Lines(_) => {
+                let _ = writeln!(std::io::stderr(), "pcapdiff: {what}");
+            }
+        }
+    }
+
+    /// Tells how much has been written.
+    pub(crate) fn wrote(&self, bytes: u64) {
+        if let Shown::Bar(bar) = &self.shown {
+            bar.set_position(bytes);
+        }
+    }
+
     /// Leaves the terminal as it was.
     pub(crate) fn finish(&self) {
         if let Shown::Bar(bar) = &self.shown {
+            bar.disable_steady_tick();
             bar.finish_and_clear();
         }
+    }
+}
+
+/// Tells a meter what passes to a writer.
+pub(crate) struct Counted<'a, W> {
+    writer: W,
+    bytes: u64,
+    meter: &'a Meter,
+}
+
+impl<'a, W: Write> Counted<'a, W> {
+    /// Nothing has passed yet.
+    pub(crate) fn new(writer: W, meter: &'a Meter) -> Self {
+        Self { writer, bytes: 0, meter }
+    }
+}
+
+impl<W: Write> Write for Counted<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let count = self.writer.write(bytes)?;
+        self.bytes += count as u64;
+        self.meter.wrote(self.bytes);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.writer.flush()
     }
 }
 
@@ -117,6 +175,8 @@ mod tests {
         let meter = Meter::new(When::Never, false);
         meter.update(Progress::default());
         meter.update(Progress { bytes_total: Some(0), ..Progress::default() });
+        meter.writing("nothing", None);
+        meter.wrote(7);
         meter.finish();
     }
 }

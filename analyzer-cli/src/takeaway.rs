@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::args::Analyze;
 use crate::inputs::Inputs;
 use crate::output::{Destination, message};
+use crate::progress::{Counted, Meter};
 use crate::render::text::count;
 use crate::render::{flows, index};
 
@@ -61,7 +62,7 @@ impl Takeaway {
     }
 
     /// Writes it all.
-    pub(crate) fn write(&self, report: &Report, trace: &Trace, quiet: bool) -> anyhow::Result<()> {
+    pub(crate) fn write(&self, report: &Report, trace: &Trace, quiet: bool, meter: &Meter) -> anyhow::Result<()> {
         if let Some(path) = &self.flows {
             let write = || flows::write(report, trace, BufWriter::new(File::create(path)?));
             write().with_context(|| path.display().to_string())?;
@@ -72,10 +73,20 @@ impl Takeaway {
         let open = |point| self.open(point);
         if let Some(path) = &self.merged {
             let file = File::create(path).with_context(|| path.display().to_string())?;
-            evidence::merge(report, trace, &open, file).map_err(|error| name(error, path))?;
+            // About what is read; nobody knows how much that is of a part or of what is compressed.
+            let inputs = [&report.inputs.a, &report.inputs.b];
+            let whole = trace.bounds.is_none() && !inputs.iter().any(|input| input.format.contains('+'));
+            let total = whole.then(|| inputs.iter().map(|input| input.bytes).sum());
+            meter.writing(&format!("writing {}", path.display()), total);
+            let written = evidence::merge(report, trace, &open, Counted::new(file, meter));
+            meter.finish();
+            written.map_err(|error| name(error, path))?;
         }
         if let Some(folder) = &self.evidence {
-            self.write_evidence(folder, report, trace, &open)?;
+            meter.writing(&format!("writing {}", folder.display()), None);
+            let written = self.write_evidence(folder, report, trace, &open);
+            meter.finish();
+            written?;
         }
         Ok(())
     }

@@ -897,6 +897,7 @@ impl<'a> Engine<'a> {
         };
         let trace = Trace {
             clock,
+            bounds: self.bounds,
             steps: scene.steps,
             flows_left_out: flows.saturating_sub(stats.len() as u64),
             flows: stats,

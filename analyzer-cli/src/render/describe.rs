@@ -165,7 +165,7 @@ pub(super) fn input_name(input: &Input) -> String {
     }
 }
 
-/// `virbr0/ring_0000* (5 files)`.
+/// `virbr0/ring_0000* (5 files)`; `first.pcap and 1 more` when the names share nothing.
 fn set_name(first: &str, rest: &[String]) -> String {
     let shared = |length: usize, other: &String| {
         let same = first.char_indices().zip(other.chars()).take_while(|((_, one), two)| one == two);
@@ -181,6 +181,9 @@ fn set_name(first: &str, rest: &[String]) -> String {
         "" | "." | ".." => "",
         name => &folder[folder.rfind(name).unwrap_or(0)..],
     };
+    if folder.is_empty() && start.is_empty() {
+        return format!("{} and {} more", file_name(first), rest.len());
+    }
     format!("{folder}{start}* ({})", count(rest.len() as u64 + 1, "file"))
 }
 
@@ -264,7 +267,7 @@ mod tests {
             input_name(&Input { files, ..Input::default() })
         };
         assert_eq!(name(&["/x/virbr0/ring_01.pcap", "/x/virbr0/ring_02.pcap"]), "virbr0/ring_0* (2 files)");
-        assert_eq!(name(&["./a1", "./a2", "./b"]), "* (3 files)");
+        assert_eq!(name(&["./a1", "./a2", "./b"]), "a1 and 2 more");
         assert_eq!(name(&["üa", "üb"]), "ü* (2 files)");
         assert_eq!(name(&["-"]), "standard input");
     }

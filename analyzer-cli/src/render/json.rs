@@ -22,6 +22,11 @@ mod tests {
     }
 
     #[test]
+    fn has_the_shape_that_programs_know() {
+        sample::snapshot("resets.json", &String::from_utf8(render(&sample::resets()).unwrap()).unwrap());
+    }
+
+    #[test]
     fn control_characters_are_escaped() {
         let bytes = render(&sample::hostile()).unwrap();
         assert!(bytes.iter().all(|byte| *byte >= b' ' || *byte == b'\n'));

@@ -23,9 +23,11 @@ pub(crate) mod sample;
 use analyzer_core::evidence::{Ladder, Trace};
 use analyzer_core::report::Report;
 use clap::ValueEnum;
+use serde::Deserialize;
 
 /// The forms in which a report can be had.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Format {
     /// For reading on a terminal
     #[default]

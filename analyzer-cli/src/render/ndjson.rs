@@ -48,4 +48,9 @@ mod tests {
             assert_eq!(lines[2]["id"], "tcp-reset");
         }
     }
+
+    #[test]
+    fn has_the_shape_that_programs_know() {
+        sample::snapshot("resets.ndjson", &String::from_utf8(render(&sample::resets()).unwrap()).unwrap());
+    }
 }

@@ -11,7 +11,6 @@ use crate::point::{Direction, Point};
 use crate::report::{Coverage, INTERRUPTED, TopologyKind};
 use crate::time::Time;
 use serde_json::{Map, Value, json};
-use std::net::IpAddr;
 
 /// Share of packets missed by a capture beyond which its silence proves little: a tenth of a percent.
 const NOTABLE_LOSS: f64 = 0.001;
@@ -23,7 +22,6 @@ pub(super) fn judge(scene: &Scene) -> Vec<Coverage> {
     let mut limits = Vec::new();
     interrupted(scene, &mut limits);
     selection(scene, &mut limits);
-    swapped(scene, &mut limits);
     overlap(scene, &mut limits);
     swapped(scene, &mut limits);
     for point in Point::BOTH {
@@ -85,31 +83,6 @@ fn name(point: Point) -> &'static str {
         Point::A => "A",
         Point::B => "B",
     }
-}
-
-/// A and B the wrong way round: nobody translates public addresses into private ones on the way out.
-fn swapped(scene: &Scene, limits: &mut Vec<Coverage>) {
-    let private = |text: &str| match text.split('/').next()?.parse::<IpAddr>().ok()? {
-        // RFC 1918, and RFC 6598 for the networks of providers.
-        IpAddr::V4(ip) => Some(ip.is_private() || (ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64)),
-        IpAddr::V6(ip) => Some(ip.is_unique_local()),
-    };
-    let inside = &scene.topology.inside_networks;
-    let Some(outside) = scene.topology.outside_address.as_deref().filter(|text| private(text) == Some(true)) else {
-        return;
-    };
-    if scene.topology.kind != TopologyKind::Nat
-        || inside.is_empty()
-        || inside.iter().any(|text| private(text) != Some(false))
-    {
-        return;
-    }
-    let summary = format!(
-        "A and B are probably swapped: {} at A is {outside} at B, and NAT hides private addresses behind public ones. A is \
-         the inner capture: name it first.",
-        inside.join(", ")
-    );
-    limits.push(limit("points-swapped", None, summary, &[]));
 }
 
 /// No common time, no common traffic, or a part of one capture that the other does not cover.

@@ -338,13 +338,12 @@ fn surroundings(
     Ok((around, whole))
 }
 
+/// The findings that a flow belongs to.
+type Belongings = HashMap<FlowKey, Vec<usize>>;
+
 /// The findings of each flow, under all the names that it has at either point, and the time around what each cites.
-fn belongings(
-    anchors: &[Vec<Anchor>; 2],
-    findings: usize,
-    trace: &Trace,
-) -> (HashMap<FlowKey, Vec<usize>>, Vec<(Time, Time)>) {
-    let mut flows: HashMap<FlowKey, Vec<usize>> = HashMap::new();
+fn belongings(anchors: &[Vec<Anchor>; 2], findings: usize, trace: &Trace) -> (Belongings, Vec<(Time, Time)>) {
+    let mut flows = Belongings::new();
     let mut spans = vec![(Time(i64::MAX), Time(i64::MIN)); findings];
     let names = Point::BOTH.map(|from| trace.names(from));
     for from in Point::BOTH {

@@ -48,8 +48,14 @@ impl Side {
     }
 
     fn advance(&mut self, trace: &Trace) {
-        let more = self.held.next(&mut self.reader);
-        self.next = more.then(|| on_a(trace, self.point, self.held.frame, self.held.time));
+        self.next = None;
+        while self.held.next(&mut self.reader) {
+            let time = on_a(trace, self.point, self.held.frame, self.held.time);
+            if trace.bounds.is_none_or(|(from, to)| (from..to).contains(&time.0)) {
+                self.next = Some(time);
+                return;
+            }
+        }
     }
 
     /// The number of the interface of the record that comes next; describes it when it is new.

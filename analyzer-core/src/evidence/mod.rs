@@ -53,6 +53,8 @@ pub struct Traced {
 pub struct Trace {
     /// B's clock against A's, once the steps of both are undone.
     pub clock: ClockMap,
+    /// The time asked for, on A's clock; none for all.
+    pub bounds: Option<(i64, i64)>,
     /// What each clock was set by while the captures ran, by point.
     pub steps: [Steps; 2],
     /// Flow pairs, and flows of one point alone, in the order in which they began.
