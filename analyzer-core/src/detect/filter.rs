@@ -5,11 +5,11 @@ use super::scene::{PairView, Scene};
 use crate::capture::Files;
 use crate::packet::Family;
 use crate::point::Point;
-use crate::report::Filters;
-use crate::time::Time;
+use crate::report::{Directions, Filters};
+use crate::time::{MICROSECOND, Time};
 
-/// Most ranges of frame numbers in a filter; beyond it the flows and the time are named instead.
-const MOST_RANGES: usize = 40;
+/// Longest list of frame numbers, in characters: a few lines of a terminal. Beyond it the flows and the time are named.
+const LONGEST: usize = 480;
 /// Most flows named in a filter; beyond it the time alone is.
 const MOST_FLOWS: usize = 8;
 
@@ -29,14 +29,12 @@ pub(super) fn filters(scene: &Scene, claims: &[Claim], flows: &[u32]) -> Filters
         frames.dedup();
         // A number says nothing without its file, and a filter cannot name one.
         if let Some(frames) = of_one_file(&scene.files[point.index()], &frames) {
-            let ranges = ranges(&frames);
-            if ranges.len() <= MOST_RANGES {
-                return by_frame(&ranges);
+            let filter = by_frame(&ranges(&frames));
+            if filter.len() <= LONGEST {
+                return filter;
             }
         }
-        let first = claims.iter().map(|claim| claim.first).min().unwrap_or_default();
-        let last = claims.iter().map(|claim| claim.last).max().unwrap_or_default();
-        by_flow(scene, point, flows, first, last)
+        by_flow(scene, point, claims, flows, &frames)
     };
     Filters { a: one(Point::A), b: one(Point::B) }
 }
@@ -75,36 +73,73 @@ fn by_frame(ranges: &[(u32, u32)]) -> String {
     format!("frame.number in {{{}}}", parts.join(","))
 }
 
-fn by_flow(scene: &Scene, point: Point, flows: &[u32], first: Time, last: Time) -> String {
-    // The times are A's; B's file has its own clock.
-    let shift = |time: Time| match point {
-        Point::A => time,
-        Point::B => Time(time.0.saturating_mul(2).saturating_sub(scene.clock.to_a(Point::B, time.0).0)),
+fn by_flow(scene: &Scene, point: Point, claims: &[Claim], flows: &[u32], frames: &[u32]) -> String {
+    let within = if scene.steps[point.index()].is_empty() || scene.files[point.index()].is_set() {
+        let first = claims.iter().map(|claim| claim.first).min().unwrap_or_default();
+        let last = claims.iter().map(|claim| claim.last).max().unwrap_or_default();
+        // The times are A's, and B's file has its own clock. A microsecond more holds what rounding took.
+        let own = |time: Time| scene.clock.from_a(point, time).div_euclid(MICROSECOND);
+        // With its `Z`: Wireshark takes a time without one for local time.
+        let stamp = |micros: i64| {
+            let text = Time(micros.saturating_mul(MICROSECOND)).to_string();
+            text.strip_suffix("000Z").map_or(text.clone(), |short| format!("{short}Z"))
+        };
+        format!("frame.time >= \"{}\" && frame.time <= \"{}\"", stamp(own(first) - 1), stamp(own(last) + 2))
+    } else {
+        // A clock that was set has no times to go by.
+        let ends = frames.first().copied().zip(frames.last().copied()).unwrap_or_default();
+        format!("frame.number >= {} && frame.number <= {}", ends.0, ends.1)
     };
-    // With its `Z`: Wireshark takes a time without one for local time.
-    let stamp = |time: Time| shift(time).to_string();
-    let time = format!("frame.time >= \"{}\" && frame.time <= \"{}\"", stamp(first), stamp(last));
-    let named: Vec<String> =
-        flows.iter().filter_map(|serial| scene.pair(*serial)).filter_map(|pair| flow_filter(pair, point)).collect();
-    if named.is_empty() || named.len() > MOST_FLOWS {
-        return time;
+    let within = match interface(scene, point) {
+        Some(name) => format!("frame.interface_name == \"{name}\" && {within}"),
+        None => within,
+    };
+    let way = claims.first().map_or(Directions::Both, |claim| claim.direction);
+    let way = if claims.iter().all(|claim| claim.direction == way) { way } else { Directions::Both };
+    let named: Vec<String> = flows
+        .iter()
+        .filter_map(|serial| scene.pair(*serial))
+        .filter_map(|pair| flow_filter(pair, point, way))
+        .collect();
+    match named.as_slice() {
+        [] => within,
+        [one] => format!("{one} && {within}"),
+        several if several.len() <= MOST_FLOWS => format!("(({})) && {within}", several.join(") || (")),
+        _ => within,
     }
-    format!("({}) && {time}", named.join(" || "))
+}
+
+/// The name of the interface that stands for a point, where both points are of one file.
+fn interface(scene: &Scene, point: Point) -> Option<&str> {
+    if scene.files[0].names() != scene.files[1].names() {
+        return None;
+    }
+    let interfaces = &scene.summaries[point.index()].interfaces;
+    let name = interfaces.iter().find(|interface| interface.packets > 0).map(|interface| interface.name.as_str())?;
+    (!name.is_empty() && !name.contains(['"', '\\'])).then_some(name)
 }
 
 /// The filter of one flow at a point.
-pub(super) fn flow_filter(pair: &PairView, point: Point) -> Option<String> {
+fn flow_filter(pair: &PairView, point: Point, way: Directions) -> Option<String> {
     let (inside, outside) = pair.ends(point)?;
     let family = match pair.family() {
         Family::V4 => "ip",
         Family::V6 => "ipv6",
         Family::Link => return None,
     };
-    let hosts = format!("{family}.addr == {} && {family}.addr == {}", inside.ip(), outside.ip());
+    let (source, destination) = if way == Directions::Inbound { (outside, inside) } else { (inside, outside) };
+    // Either field of a pair means both of them.
+    let (from, to, from_port, to_port) =
+        if way == Directions::Both { ("addr", "addr", "port", "port") } else { ("src", "dst", "srcport", "dstport") };
+    let hosts = format!("{family}.{from} == {} && {family}.{to} == {}", source.ip(), destination.ip());
+    let ports = |protocol: &str| {
+        let (source, destination) = (source.port, destination.port);
+        format!("{hosts} && {protocol}.{from_port} == {source} && {protocol}.{to_port} == {destination}")
+    };
     Some(match pair.protocol() {
-        6 => format!("({hosts} && tcp.port == {} && tcp.port == {})", inside.port, outside.port),
-        17 => format!("({hosts} && udp.port == {} && udp.port == {})", inside.port, outside.port),
-        _ => format!("({hosts})"),
+        6 => ports("tcp"),
+        17 => ports("udp"),
+        _ => hosts,
     })
 }
 

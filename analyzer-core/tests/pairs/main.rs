@@ -6,6 +6,7 @@ mod catalogue;
 mod cut;
 mod each;
 mod evidence;
+mod filters;
 mod frames;
 mod interrupted;
 mod judge;
