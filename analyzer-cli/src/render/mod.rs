@@ -77,8 +77,8 @@ impl<'a> Material<'a> {
 pub(crate) fn render(format: Format, report: &Report, material: Material<'_>, view: View) -> anyhow::Result<Vec<u8>> {
     Ok(match format {
         Format::Human => human::render(report, view).into_bytes(),
-        Format::Json => json::render(report)?,
-        Format::Ndjson => ndjson::render(report)?,
+        Format::Json => text::harmless(json::render(report)?)?,
+        Format::Ndjson => text::harmless(ndjson::render(report)?)?,
         Format::Csv => csv::render(report)?,
         Format::Html => html::render(report, material, view)?.into_bytes(),
         Format::Markdown => markdown::render(report, view).into_bytes(),

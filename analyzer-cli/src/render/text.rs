@@ -32,6 +32,27 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// JSON in which no string holds such a character but as `\u009b`: its own escapes end at the space, and JSON is looked at on
+/// terminals too. Outside of strings JSON has none of them but the ends of lines.
+pub(crate) fn harmless(json: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+    let json = String::from_utf8(json)?;
+    let escaped = |c: char| c != '\n' && dangerous(c);
+    if !json.contains(escaped) {
+        return Ok(json.into_bytes());
+    }
+    let mut out = String::with_capacity(json.len() + 64);
+    for c in json.chars() {
+        if escaped(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    Ok(out.into_bytes())
+}
+
 fn dangerous(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -195,6 +216,14 @@ pub(crate) fn relative(time: Time, origin: Time) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_keeps_its_meaning_and_loses_what_terminals_obey() {
+        let value = serde_json::json!({ "name": "a\u{9b}31m\u{7f}\u{202e}\u{e0041}\u{1b}é\n" });
+        let text = String::from_utf8(harmless(serde_json::to_vec_pretty(&value).unwrap()).unwrap()).unwrap();
+        assert!(text.contains(r"a\u009b31m\u007f\u202e\udb40\udc41\u001bé\n"), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+    }
 
     #[test]
     fn nothing_that_drives_a_terminal_survives() {
