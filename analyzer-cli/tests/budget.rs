@@ -166,8 +166,10 @@ const PACKETS: [(&str, Nth); 15] = [
     }),
 ];
 
-/// Microseconds at which the nth thing happens.
-const TIMES: [(&str, fn(u32) -> u32); 3] =
+/// A kind of times, and the microseconds at which the nth thing happens.
+type Times = (&'static str, fn(u32) -> u32);
+
+const TIMES: [Times; 3] =
     [("a millisecond apart", |n| n * 1000), ("at once", |_| 0), ("back and forth", |n| n * 100 + n % 2 * 2_000_000)];
 
 /// A pcapng block.
@@ -242,7 +244,9 @@ fn inputs() -> Vec<(String, Input)> {
                 let mut captures = [Capture::new(), Capture::new()];
                 for n in 0..count {
                     for (capture, frames) in captures.iter_mut().zip(nth(count, n)) {
-                        frames.iter().for_each(|frame| capture.frame(time(n), frame));
+                        for frame in &frames {
+                            capture.frame(time(n), frame);
+                        }
                     }
                 }
                 captures.map(|capture| capture.0)

@@ -1,6 +1,7 @@
 //! What is taken away: extracts and merged captures, read again.
 
 use crate::case::{self, Case};
+use crate::each::each;
 use analyzer_core::capture::{CaptureSet, Next, Only};
 use analyzer_core::evidence::{self, Partner, Traced};
 use analyzer_core::report::{Finding, Report};
@@ -226,7 +227,7 @@ const NOT_AGAIN: &[(&str, &str, &str)] = &[];
 
 #[test]
 fn the_extract_of_a_finding_shows_it_again_and_nothing_else() {
-    let wrong = case::each(&case::all(), |case| {
+    let wrong = each(&case::all(), |case| {
         let traced = traced(case);
         let mut wrong = Vec::new();
         for (finding, pair) in traced.report.findings.iter().zip(extracts(case, &traced)) {

@@ -2,6 +2,7 @@
 //! or out of order. The verdicts must be the same.
 
 use crate::case::{self, Case};
+use crate::each::each;
 use crate::judge;
 use analyzer_core::Analysis;
 use std::collections::BTreeMap;
@@ -368,7 +369,7 @@ fn the_verdict_is_the_same_in_other_clothes() {
         })
         .collect();
     assert!(cases.len() > 150, "only {} cases are plain", cases.len());
-    let wrong = case::each(&cases, |(case, captures)| {
+    let wrong = each(&cases, |(case, captures)| {
         let mut wrong = Vec::new();
         for variant in VARIANTS {
             let excepted = EXCEPTIONS.iter().any(|(of, how, _)| case.name == *of && how.contains(&variant.name));
