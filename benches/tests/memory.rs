@@ -34,7 +34,7 @@ fn the_report_does_not_depend_on_the_number_of_threads() {
     for (name, kind) in STRESSES {
         let captures = captures(kind);
         let text = |threads| {
-            let report = analyze(captures.clone(), threads, Some(32 << 20));
+            let report = analyze(captures.clone(), threads, Some(64 << 20));
             serde_json::to_string(&report).expect("a report is plain data")
         };
         assert!(text(1) == text(3), "{name}");
@@ -44,7 +44,7 @@ fn the_report_does_not_depend_on_the_number_of_threads() {
 #[test]
 fn floods_and_scans_go_before_what_lives() {
     for kind in [Stress::SynFlood, Stress::UdpScan] {
-        let report = analyze(captures(kind), 2, Some(32 << 20));
+        let report = analyze(captures(kind), 2, Some(64 << 20));
         assert!(given_up(&report, "flows") > PACKETS / 2, "{kind:?}: {:?}", report.coverage);
         let plenty = analyze(captures(kind), 2, Some(8 << 30));
         assert_eq!(given_up(&plenty, "flows"), 0, "{kind:?}");

@@ -7,8 +7,8 @@
 const USUAL: u64 = 1 << 30;
 /// Windows, read buffers, keys of flows that look for their partner, the binary (measured: 20 to 30 MiB).
 const FIXED: u64 = 32 << 20;
-/// Least that is left for the rest, whatever the limit.
-const LEAST: u64 = 8 << 20;
+/// The smallest limit that can be kept.
+const LEAST: u64 = 64 << 20;
 /// A live flow pair: tracks and facts, the flow at both points, its places in their tables, and the rare facts of the third of
 /// them that have some.
 const PAIR: u64 = 1280;
@@ -42,8 +42,8 @@ impl Room {
     /// What a limit of so many bytes leaves room for: half of it for live flows, a quarter for those that are over, the rest
     /// for packets between the points and numbers.
     pub fn new(limit: Option<u64>) -> Self {
-        let limit = limit.unwrap_or(USUAL);
-        let left = limit.saturating_sub(FIXED).max(LEAST);
+        let limit = limit.unwrap_or(USUAL).max(LEAST);
+        let left = limit - FIXED;
         let room = |share: u64, cost: u64, most: u64| (left / share / cost).min(most) as usize;
         Self {
             pairs: room(2, PAIR, 1 << 28),

@@ -267,7 +267,8 @@ impl Shard {
         let time = self.on_a(node.place & 1, node.time);
         let covered = overlap.covers(1 - point, time);
         // What has to go at once is no loss: its copy may be under way.
-        let hurried = self.now.saturating_sub(time).saturating_abs() < self.least_wait;
+        let waited = self.now.saturating_sub(time);
+        let hurried = (1 - WAIT..self.least_wait).contains(&waited);
         self.hurried += u64::from(hurried);
         let facts = &mut self.facts[slot];
         if !covered || hurried {
