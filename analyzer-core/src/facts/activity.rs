@@ -39,11 +39,13 @@ pub struct Series {
     origin: Option<i64>,
     width: i64,
     bins: Vec<(u32, u64)>,
+    /// Start and place of the bin that was counted in last: the next packet is of the same one as a rule.
+    last: (i64, usize),
 }
 
 impl Default for Series {
     fn default() -> Self {
-        Self { origin: None, width: MILLISECOND, bins: Vec::new() }
+        Self { origin: None, width: MILLISECOND, bins: Vec::new(), last: (0, usize::MAX) }
     }
 }
 
@@ -51,14 +53,24 @@ impl Series {
     /// Counts a packet of `bytes` at `time`. Times before the first count into the first bin.
     #[inline]
     pub fn add(&mut self, time: i64, bytes: u32) {
+        let (start, index) = self.last;
+        let same = (time.wrapping_sub(start) as u64) < self.width as u64 && index < self.bins.len();
+        let index = if same { index } else { self.find(time) };
+        let bin = &mut self.bins[index];
+        bin.0 = bin.0.saturating_add(1);
+        bin.1 += u64::from(bytes);
+    }
+
+    /// The bin of a time.
+    #[inline(never)]
+    fn find(&mut self, time: i64) -> usize {
         let origin = *self.origin.get_or_insert(time);
         let mut index = (time.saturating_sub(origin).max(0) / self.width) as usize;
         if index >= self.bins.len() {
             index = self.extend(time, origin);
         }
-        let bin = &mut self.bins[index];
-        bin.0 = bin.0.saturating_add(1);
-        bin.1 += u64::from(bytes);
+        self.last = (origin.saturating_add(self.width.saturating_mul(index as i64)), index);
+        index
     }
 
     #[cold]

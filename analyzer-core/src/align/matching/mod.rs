@@ -114,6 +114,8 @@ pub struct Window<'a> {
 /// What a row's match needs to know beside the row.
 #[derive(Clone, Copy)]
 struct Seen {
+    /// Its time on A's clock.
+    now: i64,
     slot: u32,
     direction: usize,
     point: usize,
@@ -214,6 +216,8 @@ impl Shard {
         let horizon = window.read_to[0].min(window.read_to[1]);
         self.now = horizon;
         let [mut a, mut b] = window.rows;
+        let on_a = |b: &[Row]| b.first().map_or(i64::MAX, |row| window.coarse.to_a(row.time));
+        let mut first_b = on_a(b);
         let mut ahead = 0;
         loop {
             if ahead == 0 {
@@ -223,7 +227,7 @@ impl Shard {
             }
             ahead -= 1;
             let take_a = match (a.first(), b.first()) {
-                (Some(first_a), Some(first_b)) => first_a.time <= window.coarse.to_a(first_b.time),
+                (Some(first_a), Some(_)) => first_a.time <= first_b,
                 (Some(_), None) => true,
                 (None, Some(_)) => false,
                 (None, None) => break,
@@ -235,7 +239,8 @@ impl Shard {
             } else {
                 let (row, rest) = b.split_first().unwrap_or((&EMPTY_ROW, &[]));
                 b = rest;
-                self.row(1, row, window, window.coarse.to_a(row.time));
+                self.row(1, row, window, first_b);
+                first_b = on_a(b);
             }
         }
         if self.next_sweep.is_none_or(|sweep| horizon >= sweep) {
@@ -307,6 +312,7 @@ impl Shard {
         let number = if row.kind == Kind::Udp { row.head as u32 } else { row.seq };
         let twin = own.packets > 0 && number == own.last_seq && row.ip_id == own.last_ip_id && captured_twice(row, own);
         let mut seen = Seen {
+            now,
             slot,
             direction,
             point,

@@ -29,7 +29,7 @@ impl Shard {
                 && node.ip_id == row.ip_id
                 && node.len == row.len
                 && same_sum(node, row)
-                && self.near(node, row, seen.point)
+                && self.near(node, seen)
             {
                 self.matched(cursor, row, seen, true, true, wrong);
                 self.unlink(cursor);
@@ -78,7 +78,7 @@ impl Shard {
         let mut sure = false;
         let unsure = self.takes_unsure(row, seen);
         self.walk(seen, |id, node| {
-            if node.key != key || node.len != row.len || !same_sum(node, row) || !self.near(node, row, seen.point) {
+            if node.key != key || node.len != row.len || !same_sum(node, row) || !self.near(node, seen) {
                 return false;
             }
             if node.ip_id == row.ip_id {
@@ -109,7 +109,7 @@ impl Shard {
             let same = node.kind == row.kind && node.len == row.len && node.ip_id == row.ip_id && row.ip_id != 0;
             let broken = row.l4_checksum == Checksum::Wrong || node.checksum == Checksum::Wrong;
             // With right checksums at both points the head of the payload must be the same, else it is another datagram.
-            if same && (broken || node.key == key) && self.near(node, row, seen.point) {
+            if same && (broken || node.key == key) && self.near(node, seen) {
                 found = id;
             }
             found != NONE
@@ -123,14 +123,11 @@ impl Shard {
         let mut exact = NONE;
         let mut apart = i64::MAX;
         self.walk(seen, |id, node| {
-            if node.key != key || node.len != row.len || node.ip_id != row.ip_id || !self.near(node, row, seen.point) {
+            if node.key != key || node.len != row.len || node.ip_id != row.ip_id || !self.near(node, seen) {
                 return false;
             }
             // Several only where there is no identification: the nearest in time is the copy.
-            let distance = self
-                .on_a(node.place & 1, node.time)
-                .saturating_sub(self.on_a(seen.point as u32, row.time))
-                .saturating_abs();
+            let distance = self.on_a(node.place & 1, node.time).saturating_sub(seen.now).saturating_abs();
             if distance < apart {
                 (exact, apart) = (id, distance);
             }
@@ -154,7 +151,7 @@ impl Shard {
                 let damaged_before = if seen.point == seen.direction { wrong } else { node.wrong };
                 if node.data
                     && (damaged_before == 0 || node.ip_id == row.ip_id)
-                    && self.near(node, row, seen.point)
+                    && self.near(node, seen)
                     && (!strict || kin(node, row))
                     && pieces.iter().any(|piece| overlaps(node, *piece))
                 {
@@ -246,13 +243,13 @@ impl Shard {
     /// before the other capture has been read up to the row's time, since its true copy may be yet to come.
     pub(super) fn takes_unsure(&self, row: &Row, seen: &Seen) -> bool {
         let kept = self.tracks[seen.slot as usize][seen.direction][seen.point].has(state::ID_KEPT);
-        row.ip_id == 0 || (!kept && self.on_a(seen.point as u32, row.time) <= self.read_to[1 - seen.point])
+        row.ip_id == 0 || (!kept && seen.now <= self.read_to[1 - seen.point])
     }
 
     /// Whether a waiting packet and a row may be copies, by their times.
     #[inline]
-    pub(super) fn near(&self, node: &Node, row: &Row, point: usize) -> bool {
-        let apart = self.on_a(node.place & 1, node.time).saturating_sub(self.on_a(point as u32, row.time));
+    pub(super) fn near(&self, node: &Node, seen: &Seen) -> bool {
+        let apart = self.on_a(node.place & 1, node.time).saturating_sub(seen.now);
         apart.unsigned_abs() <= WAIT as u64
     }
 }
