@@ -184,10 +184,15 @@ fn user_file(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
 
 /// What a file says, or its line and what is wrong there.
 fn parse(text: &str) -> Result<Config, (usize, String)> {
-    toml::from_str(text).map_err(|error| {
+    let config: Config = toml::from_str(text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         (before.matches('\n').count() + 1, explain(error.message()))
-    })
+    })?;
+    if config.quiet == Some(true) && config.verbose == Some(true) {
+        let line = text.lines().position(|line| line.trim_start().starts_with("verbose")).unwrap_or_default() + 1;
+        return Err((line, "`quiet` and `verbose` exclude each other".into()));
+    }
+    Ok(config)
 }
 
 /// serde lists every name that it knows; the one that was meant is enough.
@@ -301,6 +306,7 @@ udp-stall.packets = 7.5
             ("[thresholds.tcp-reset]\nanser = 1", 2, "did you mean `tcp-reset.answer`?"),
             ("[thresholds]\ntcp-reset.answer = \"x\"", 2, "invalid type: string"),
             ("threads = \n", 1, ""),
+            ("quiet = true\nverbose = true", 2, "exclude each other"),
         ] {
             let (found, reason) = parse(text).unwrap_err();
             assert!(found == line && reason.contains(part), "{text:?}: {found}: {reason}");
