@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use analyzer_core::capture::CaptureReader;
+use analyzer_core::capture::CaptureSet;
 use analyzer_core::{evidence, Analysis, Options, Point};
 use analyzer_fuzz::{join, split, Numbers};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
@@ -29,9 +29,9 @@ fuzz_target!(|data: &[u8]| {
             assert!(cited.frame >= 1 && most > 0, "{} cites frame {} of {most}", finding.id, cited.frame);
         }
     }
-    let open = |point: Point| CaptureReader::from_reader("again", Box::new(reader([a, b][point.index()])));
+    let open = |point: Point| CaptureSet::from_reader("again", Box::new(reader([a, b][point.index()])), None);
     if let Ok(extracts) = evidence::select(&report.findings, &traced.trace, &open) {
-        let _ = evidence::write(&report.findings, &extracts, &open, |_, _| Ok(sink()));
+        let _ = evidence::write(&report.findings, &extracts, &traced.trace, &open, |_, _| Ok(sink()));
     }
     let _ = evidence::merge(report, &traced.trace, &open, sink());
 });
