@@ -75,6 +75,19 @@ pub(super) fn place(place: Where) -> &'static str {
     }
 }
 
+/// A finding that is context: its id, which way, and what explains it.
+pub(super) fn context(finding: &Finding) -> String {
+    let because = finding.details.get("because").and_then(Value::as_str);
+    let mut text = finding.id.to_owned();
+    if finding.direction != Directions::Both {
+        let _ = write!(text, ", {}", direction(finding.direction));
+    }
+    if let Some(because) = because {
+        let _ = write!(text, " (explained by {because})");
+    }
+    text
+}
+
 /// Which way the traffic went.
 pub(super) fn direction(direction: Directions) -> &'static str {
     match direction {

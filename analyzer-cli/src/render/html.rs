@@ -13,6 +13,7 @@ use minijinja::{Environment, Value};
 use serde::Serialize;
 use serde_json::Value as Json;
 
+use super::next::next;
 use super::pictures::{self, Delays, LadderTable, Mappings, ShareRow, Shares, Timeline, tenths};
 use super::text::{clock_time, count, date, duration, percent, printable, relative, spans, thousands};
 use super::verdict::verdict;
@@ -94,6 +95,7 @@ struct Page<'a> {
     all_flows: Vec<AnyFlow>,
     flows_left_out: String,
     limits: Vec<String>,
+    next: Vec<(String, Vec<String>)>,
     damage: Vec<String>,
     topology: String,
     clock: Vec<(&'a str, String)>,
@@ -228,6 +230,7 @@ impl<'a> Page<'a> {
             findings: findings.into_iter().map(section).collect(),
             context: context.into_iter().map(section).collect(),
             limits: report.coverage.iter().map(describe::limit).collect(),
+            next: next(report).into_iter().map(|advice| (advice.what, advice.commands)).collect(),
             damage: a.problems.iter().chain(&b.problems).take(few).map(describe::problem).collect(),
             topology: describe::topology(&report.topology),
             clock: clock(report),

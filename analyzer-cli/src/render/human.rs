@@ -9,6 +9,7 @@ use anstyle::{AnsiColor, Style};
 use serde_json::Value;
 use std::fmt::Write;
 
+use super::next::next;
 use super::page::{BOLD, DIM, Page, whole_parts};
 use super::text::{clock_time, count, date, printable, relative, thousands, width};
 use super::verdict::verdict;
@@ -107,7 +108,8 @@ fn severity_style(severity: Severity) -> Style {
 
 /// A finding in a sentence.
 fn short_finding(page: &mut Page, finding: &Finding) {
-    let text = format!("{}: {}", finding.id, finding.summary);
+    let name = if actionable(finding) { finding.id.to_owned() } else { describe::context(finding) };
+    let text = format!("{name}: {}", finding.summary);
     page.hanging(describe::severity(finding.severity), severity_style(finding.severity), 9, &text);
 }
 
@@ -226,6 +228,12 @@ fn footer(page: &mut Page, report: &Report, view: View) {
     page.blank();
     for limit in &report.coverage {
         page.hanging("Not judged", BOLD, 12, &describe::limit(limit));
+    }
+    for advice in next(report) {
+        page.hanging("Next time", BOLD, 12, &advice.what);
+        for command in &advice.commands {
+            page.verbatim(14, command);
+        }
     }
     let few = if view.verbose { usize::MAX } else { FEW };
     for input in [&report.inputs.a, &report.inputs.b] {

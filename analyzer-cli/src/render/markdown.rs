@@ -7,6 +7,7 @@ use analyzer_core::Point;
 use analyzer_core::report::{Finding, Report};
 use std::fmt::Write;
 
+use super::next::next;
 use super::text::{clock_time, date, printable, relative, spans, thousands};
 use super::verdict::verdict;
 use super::{View, describe};
@@ -55,7 +56,8 @@ pub(crate) fn render(report: &Report, view: View) -> String {
 
 fn short_finding(out: &mut String, finding: &Finding) {
     let severity = describe::severity(finding.severity);
-    let _ = writeln!(out, "- {severity} `{}`: {}", finding.id, escape(&finding.summary));
+    let name = if actionable(finding) { finding.id.to_owned() } else { describe::context(finding) };
+    let _ = writeln!(out, "- {severity} `{name}`: {}", escape(&finding.summary));
 }
 
 fn full_finding(out: &mut String, finding: &Finding, report: &Report, view: View) {
@@ -151,6 +153,11 @@ fn about(out: &mut String, report: &Report) {
     let _ = writeln!(out, "- {}", escape(&describe::totals(&report.totals)));
     for limit in &report.coverage {
         let _ = writeln!(out, "- Not judged: {}", escape(&describe::limit(limit)));
+    }
+    for advice in next(report) {
+        let _ = writeln!(out, "- Next time: {}\n", escape(&advice.what));
+        fenced(out, "  ", advice.commands.iter().map(String::as_str));
+        out.push('\n');
     }
     for problem in report.inputs.a.problems.iter().chain(&report.inputs.b.problems).take(FEW) {
         let _ = writeln!(out, "- Damage: {}", escape(&describe::problem(problem)));

@@ -12,6 +12,7 @@ pub(crate) mod index;
 mod json;
 mod markdown;
 mod ndjson;
+mod next;
 pub(crate) mod page;
 mod pictures;
 pub(crate) mod text;

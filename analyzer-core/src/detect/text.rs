@@ -43,7 +43,15 @@ pub fn duration(nanoseconds: i64) -> String {
     if size < 0.001 {
         format!("{:.0} µs", seconds * 1e6)
     } else if size < 1.0 {
-        format!("{:.3} ms", seconds * 1e3).replace(".000", "")
+        // Three digits are as much as anybody reads.
+        let milliseconds = seconds * 1e3;
+        let text = match milliseconds.abs() {
+            whole if whole >= 99.95 => format!("{milliseconds:.0}"),
+            tenths if tenths >= 9.995 => format!("{milliseconds:.1}"),
+            _ => format!("{milliseconds:.2}"),
+        };
+        let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+        format!("{text} ms")
     } else if size < 120.0 {
         format!("{seconds:.1} s")
     } else {
@@ -98,7 +106,8 @@ mod tests {
             ("2.0 %".into(), "0.07 %".into(), "50 %".into())
         );
         assert_eq!(duration(17_000), "17 µs");
-        assert_eq!(duration(3_200_000), "3.200 ms");
+        assert_eq!(duration(3_200_000), "3.2 ms");
+        assert_eq!([59_125_000, 218_104_000, 8_000_000].map(duration), ["59.1 ms", "218 ms", "8 ms"]);
         assert_eq!(duration(1_500_000_000), "1.5 s");
         assert_eq!(duration(250 * SECOND), "4 min 10 s");
         assert_eq!(clock_time(Time(0)), "00:00:00.000");

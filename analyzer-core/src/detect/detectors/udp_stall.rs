@@ -470,11 +470,12 @@ pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     finding.details.insert("stalled_seconds".into(), json!(stalled));
     let flows = counted(finding.flow_count, if finding.protocol == "quic" { "QUIC flow" } else { "UDP flow" });
     let packets = count(finding.packet_count);
+    let sent = if finding.packet_count == 1 { "packet".to_owned() } else { format!("{packets} packets") };
     let (idle_text, stalled_text) = (duration((idle * 1e9) as i64), duration((stalled * 1e9) as i64));
     finding.summary = match finding.cause {
         Some("nat-expired") => format!(
-            "The host had forgotten the address translation of {flows} after {idle_text} of silence: the {packets} packets \
-             that the far end sent then reached B and never A."
+            "The host had forgotten the address translation of {flows} after {idle_text} of silence: the {sent} that \
+             the far end sent then reached B and never A."
         ),
         Some("dropped") => format!(
             "The host dropped {packets} packets in a row of {flows}, {}, over {stalled_text}: they passed {} and never {}.",
