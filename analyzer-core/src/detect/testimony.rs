@@ -543,7 +543,7 @@ mod tests {
             assert_eq!(told.reset_cause("firewall-reject"), "firewall-reject");
             assert_eq!(
                 gone.reason("conntrack.log"),
-                "conntrack.log:3: a program (`conntrack`) deleted the entry [ASSURED] 44.595 ms before with 431,999 \
+                "conntrack.log:3: a program (`conntrack`) deleted the entry [ASSURED] 44.6 ms before with 431,999 \
                  seconds left to it"
             );
         }
