@@ -71,7 +71,7 @@ fn section(out: &mut String, number: usize, finding: &Finding, extract: &Extract
             );
         }
     }
-    out.push('\n');
+    out.push_str("\nTo analyze these two alone:\n\n");
     fenced(out, "", std::iter::once(format!("pcapdiff {} {}", names[0], names[1]).as_str()));
     out.push('\n');
 }
