@@ -1,5 +1,7 @@
 //! Pairing and matching alone: rows that were decoded before are paired through NAT and matched by range and content.
 
+mod measure;
+
 use analyzer_core::align::clock::{Coarse, Overlap};
 use analyzer_core::align::matching::{Shard, Window};
 use analyzer_core::align::pairing::Pairing;
@@ -7,6 +9,7 @@ use analyzer_core::capture::CaptureSet;
 use analyzer_core::flow::SHARDS;
 use analyzer_core::flow::ingest::Ingest;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use measure::PerPacket;
 use pcapdiff_benches::{Plan, SHAPES, write_pair};
 use std::path::PathBuf;
 
@@ -43,7 +46,7 @@ fn align_all(mut points: [Ingest; 2]) -> u64 {
     shards.iter().map(|shard| shard.tally.matched[0]).sum()
 }
 
-fn align(criterion: &mut Criterion) {
+fn align(criterion: &mut Criterion<PerPacket>) {
     let mut group = criterion.benchmark_group("align");
     group.sample_size(20);
     for (name, shape) in SHAPES {
@@ -53,7 +56,8 @@ fn align(criterion: &mut Criterion) {
         let (a, b, truth) = write_pair(folder.path(), &plan).expect("room for the captures");
         let paths = [a, b];
         assert!(align_all(decoded(&paths)) * 10 > truth.packets_a * 9, "nearly all packets are matched");
-        group.throughput(Throughput::Elements(truth.packets_a + truth.packets_b));
+        let (elements, bytes) = (truth.packets_a + truth.packets_b, truth.bytes_a + truth.bytes_b);
+        group.throughput(Throughput::ElementsAndBytes { elements, bytes });
         group.bench_function(name, |bencher| {
             bencher.iter_batched(|| decoded(&paths), align_all, BatchSize::PerIteration);
         });
@@ -61,5 +65,5 @@ fn align(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, align);
+criterion_group!(name = benches; config = measure::criterion(); targets = align);
 criterion_main!(benches);
