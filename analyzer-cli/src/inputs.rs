@@ -57,6 +57,21 @@ impl Inputs {
         Ok(inputs)
     }
 
+    /// The same captures, the other way round.
+    pub(crate) fn swapped(&self) -> Self {
+        let [a, b] = self.interfaces.clone();
+        Self { a: self.b.clone(), b: self.a.clone(), interfaces: [b, a] }
+    }
+
+    /// The first of them that can be read only once.
+    pub(crate) fn stream(&self) -> Option<&Path> {
+        let once = |path: &&PathBuf| {
+            let special = |path: &Path| path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
+            path.as_path() == Path::new("-") || special(path)
+        };
+        self.a.iter().chain(&self.b).find(once).map(PathBuf::as_path)
+    }
+
     /// Both points in one file.
     fn one_file(file: &Path, interfaces: [Option<String>; 2]) -> anyhow::Result<Self> {
         if file == Path::new("-") {

@@ -21,7 +21,7 @@ mod version;
 
 use analyzer_core::Options;
 use analyzer_core::evidence::Traced;
-use analyzer_core::report::Report;
+use analyzer_core::report::{Coverage, Report};
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
@@ -91,10 +91,13 @@ fn analyze(asked: &Analyze, engine: &dyn Engine) -> anyhow::Result<u8> {
     let destination = Destination::new(asked.output.as_deref(), &files)?;
     let page = asked.html.as_deref().map(|path| Destination::new(Some(path), &files)).transpose()?;
 
-    let takeaway = Takeaway::new(asked, &inputs, &files)?;
+    let mut takeaway = Takeaway::new(asked, &inputs, &files)?;
 
     let meter = Arc::new(Meter::new(asked.progress, asked.quiet));
-    let Traced { mut report, trace } = run_engine(asked, engine, &inputs, &meter)?;
+    let (Traced { mut report, trace }, swapped) = run_engine(asked, engine, &inputs, &meter)?;
+    if swapped {
+        takeaway.swap();
+    }
     if !asked.quiet {
         say_problems(&report, asked.verbose);
         say_swapped(&report);
@@ -121,8 +124,14 @@ fn analyze(asked: &Analyze, engine: &dyn Engine) -> anyhow::Result<u8> {
     Ok(if report.findings.iter().any(select::actionable) { FINDINGS } else { NOTHING })
 }
 
-/// Runs the analysis with a progress bar, and lets Ctrl-C end the reading: what was found so far is reported.
-fn run_engine(asked: &Analyze, engine: &dyn Engine, inputs: &Inputs, meter: &Arc<Meter>) -> anyhow::Result<Traced> {
+/// Runs the analysis with a progress bar, and lets Ctrl-C end the reading: what was found so far is reported. Also says
+/// whether the captures were taken the other way round, since they had been given so.
+fn run_engine(
+    asked: &Analyze,
+    engine: &dyn Engine,
+    inputs: &Inputs,
+    meter: &Arc<Meter>,
+) -> anyhow::Result<(Traced, bool)> {
     let mut options = Options::default();
     options.threads = asked.threads;
     options.memory = asked.memory.or_else(memory::usual);
@@ -142,11 +151,23 @@ fn run_engine(asked: &Analyze, engine: &dyn Engine, inputs: &Inputs, meter: &Arc
         }
     });
 
-    let told = Arc::clone(meter);
-    let on_progress = Box::new(move |progress| told.update(progress));
     let every_flow = asked.flows.is_some() || asked.html.is_some() || asked.format == Format::Html;
     let beside = Beside { every_flow, matches: asked.matches };
-    let run = || engine.analyze(inputs, options, beside, on_progress, Arc::clone(&cancel));
+    let analyze = |inputs: &Inputs| {
+        let told = Arc::clone(meter);
+        let on_progress = Box::new(move |progress| told.update(progress));
+        engine.analyze(inputs, options.clone(), beside, on_progress, Arc::clone(&cancel))
+    };
+    let run = || -> Result<(Traced, bool), analyzer_core::Error> {
+        let traced = analyze(inputs)?;
+        let Some(limit) = swapped(&traced.report).filter(|_| inputs.stream().is_none() && !traced.report.interrupted())
+        else {
+            return Ok((traced, false));
+        };
+        let mut right = analyze(&inputs.swapped())?;
+        right.report.coverage.insert(0, Coverage { summary: SWAPPED.into(), ..limit.clone() });
+        Ok((right, true))
+    };
     // A mistake in the analysis is trouble like any other: the panic hook has said where it is.
     let result = std::panic::catch_unwind(AssertUnwindSafe(run));
     meter.finish();
@@ -158,9 +179,18 @@ fn run_engine(asked: &Analyze, engine: &dyn Engine, inputs: &Inputs, meter: &Arc
     }
 }
 
-/// The mistake that everybody makes once is worth more than a line below the findings that it caused.
+/// What is said of captures that were given the wrong way round, once they have been turned: the TTL has shown it.
+const SWAPPED: &str = "The captures were given the wrong way round, as the TTL of their packets shows: the second one is A \
+                       here, the inner point, and the first one B.";
+
+/// The limit that says that the captures were given the wrong way round.
+fn swapped(report: &Report) -> Option<&Coverage> {
+    report.coverage.iter().find(|limit| limit.id == "points-swapped")
+}
+
+/// The mistake that everybody makes once is worth more than a line below the findings.
 fn say_swapped(report: &Report) {
-    if let Some(limit) = report.coverage.iter().find(|limit| limit.id == "points-swapped") {
+    if let Some(limit) = swapped(report) {
         message(&limit.summary);
     }
 }

@@ -35,12 +35,9 @@ impl Takeaway {
             if !wanted {
                 continue;
             }
-            if let Some(stream) = captures.a.iter().chain(&captures.b).find(|path| is_stream(path)) {
-                let name = if stream.as_path() == Path::new("-") {
-                    "standard input".into()
-                } else {
-                    stream.display().to_string()
-                };
+            if let Some(stream) = captures.stream() {
+                let name =
+                    if stream == Path::new("-") { "standard input".into() } else { stream.display().to_string() };
                 anyhow::bail!(
                     "{option} reads the captures a second time, which {name} does not allow: save it to a file"
                 );
@@ -91,6 +88,11 @@ impl Takeaway {
         Ok(())
     }
 
+    /// Takes A for B and B for A from here on.
+    pub(crate) fn swap(&mut self) {
+        self.captures = self.captures.swapped();
+    }
+
     /// The captures again, from their start.
     fn open(&self, point: Point) -> Result<CaptureSet, Error> {
         let Inputs { a, b, interfaces } = &self.captures;
@@ -100,7 +102,7 @@ impl Takeaway {
 
     /// The flow around the fault of each finding, where the captures can be read again.
     pub(crate) fn ladders(&self, report: &Report, trace: &Trace) -> Vec<Option<Ladder>> {
-        if self.captures.a.iter().chain(&self.captures.b).any(|path| is_stream(path)) {
+        if self.captures.stream().is_some() {
             return Vec::new();
         }
         evidence::ladders(&report.findings, trace, &|point| self.open(point))
@@ -139,11 +141,6 @@ fn make(folder: &Path) -> anyhow::Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// Whether it can be read only once.
-fn is_stream(path: &Path) -> bool {
-    path == Path::new("-") || path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
 /// Says which file could not be written.

@@ -155,13 +155,26 @@ fn an_interface_that_is_not_there_is_answered_with_those_that_are() {
 }
 
 #[test]
-fn swapped_captures_are_noticed() {
+fn captures_given_the_wrong_way_round_are_turned() {
     let swapped = run(&pair(), &[PAIR[1], PAIR[0]]);
-    assert!(stderr(&swapped).contains("Give the captures the other way round"), "{}", stderr(&swapped));
+    assert!(stderr(&swapped).contains("given the wrong way round"), "{}", stderr(&swapped));
     assert!(stdout(&swapped).contains("(points-swapped)"));
     assert!(run(&pair(), &["-q", PAIR[1], PAIR[0]]).stderr.is_empty());
     let right = run(&pair(), &PAIR);
     assert!(right.stderr.is_empty() && !stdout(&right).contains("swapped"), "{}", stderr(&right));
+
+    // Nothing else differs, and what is taken away agrees with it.
+    let json = |pair: [&str; 2]| -> serde_json::Value {
+        let folder = folder();
+        let evidence = folder.path().join("evidence").display().to_string();
+        let output = run(&self::pair(), &["--format", "json", "--evidence", &evidence, pair[0], pair[1]]);
+        assert!(folder.path().join("evidence/01-tcp-reset.b.pcapng").is_file(), "{}", stderr(&output));
+        serde_json::from_str(&stdout(&output)).expect("JSON")
+    };
+    let (mut turned, right) = (json([PAIR[1], PAIR[0]]), json(PAIR));
+    let limit = turned["coverage"].as_array_mut().expect("a list").remove(0);
+    assert_eq!(limit["id"], "points-swapped");
+    assert_eq!(turned, right);
 }
 
 #[test]
