@@ -99,7 +99,9 @@ pub(crate) fn completions(shell: Shell) -> anyhow::Result<()> {
 /// `pcapdiff man`: the manual page in roff.
 pub(crate) fn man() -> anyhow::Result<()> {
     let mut out = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut out)?;
+    // What `-h` leaves out would stand in the page without its words.
+    let whole = Cli::command().mut_args(|arg| arg.hide_short_help(false));
+    clap_mangen::Man::new(whole).render(&mut out)?;
     Destination::Stdout.write(&out)
 }
 

@@ -84,9 +84,14 @@ fn the_version_tells_the_facts_of_the_build() {
 
 #[test]
 fn subcommands_print_what_they_printed() {
-    for (name, arguments) in
-        [("help.txt", &["-h"][..]), ("detectors.txt", &["detectors"]), ("explain.txt", &["explain", "mss-clamped"])]
-    {
+    for (name, arguments) in [
+        ("help.txt", &["-h"][..]),
+        ("detectors.txt", &["detectors"]),
+        ("explain.txt", &["explain", "mss-clamped"]),
+        ("schema.json", &["schema"]),
+        ("man.1", &["man"]),
+        ("completions.bash", &["completions", "bash"]),
+    ] {
         let output = pcapdiff(&pair(), arguments).env("COLUMNS", "80").output().expect("the program starts");
         assert!(output.status.success(), "{}", stderr(&output));
         snapshot(name, &stdout(&output));
