@@ -45,7 +45,8 @@ impl Shard {
         }
     }
 
-    /// Walks the waiting packets of the other point around the cursor.
+    /// Walks the waiting packets of the other point around the cursor; where many more wait behind it, also the latest:
+    /// when a capture begins in the middle, those that precede it stay, and the first match stands right at the end.
     pub(super) fn walk(&self, seen: &Seen, mut visit: impl FnMut(u32, &Node) -> bool) {
         let other = &self.tracks[seen.slot as usize][seen.direction][1 - seen.point];
         let mut at = other.cursor;
@@ -69,6 +70,18 @@ impl Shard {
                 return;
             }
             back = node.prev;
+        }
+        // What the first walk did not come to.
+        let (first, mut latest) = (at, other.pending.1);
+        for _ in 0..SEARCH_AHEAD {
+            if first == NONE {
+                break;
+            }
+            let node = &self.nodes[latest as usize];
+            if visit(latest, node) || latest == first {
+                return;
+            }
+            latest = node.prev;
         }
     }
 
