@@ -568,6 +568,9 @@ impl<'a> Engine<'a> {
     /// when the other point shows nothing afterwards that must have passed here first, its silence may be the fault
     /// itself, and it counts as covering all.
     fn update_overlap(&mut self) {
+        /// Captures of one host that were started together see its first packet this close to one another: crossing it
+        /// takes well below a millisecond.
+        const START: i64 = 10 * MILLISECOND;
         for point in 0..2 {
             let Some((first, last)) = self.points[point].presence.span else { continue };
             let other = 1 - point;
@@ -576,7 +579,7 @@ impl<'a> Engine<'a> {
             let activity = &self.points[other].activity;
             let (first, last) = (self.on_a(point, first), self.on_a(point, last));
             let margin = 500 * MILLISECOND;
-            let started_late = activity.first(through).is_some_and(|time| self.on_a(other, time) < first - margin / 5);
+            let started_late = activity.first(through).is_some_and(|time| self.on_a(other, time) < first - START);
             self.overlap.from[point] = if started_late { first } else { i64::MIN };
             if self.points[point].stop == Stop::End {
                 let passed = activity.last(through).map(|time| self.on_a(other, time));

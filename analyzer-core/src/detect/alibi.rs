@@ -156,9 +156,20 @@ pub fn doubled(scene: &Scene, point: Point) -> bool {
     let again = scene.event_count(EventKind::Duplicate, point, leaving);
     let entering = leaving.reverse();
     let unmatched = scene.tally.unmatched(entering, point) + scene.event_count(EventKind::Duplicate, point, entering);
-    again >= FEWEST
-        && again * SHARE >= scene.tally.packets(leaving, point)
-        && unmatched * SHARE >= scene.tally.packets(entering, point)
+    // Of what the other capture covers.
+    let judged = |direction: Direction| {
+        let edge = scene.pairs.iter().filter_map(|pair| Some(u64::from(pair.more(direction, point)?.edge)));
+        scene.tally.packets(direction, point).saturating_sub(edge.sum())
+    };
+    again >= FEWEST && again * SHARE >= judged(leaving) && unmatched * SHARE >= judged(entering)
+}
+
+/// Whether a point's capture shows nothing at all of a direction, and enough of the other one: it was taken in one
+/// direction only (`tcpdump -Q`).
+pub fn one_way(scene: &Scene, point: Point, direction: Direction) -> bool {
+    /// Fewest packets of the other direction.
+    const ENOUGH: u64 = 20;
+    scene.tally.packets(direction, point) == 0 && scene.tally.packets(direction.reverse(), point) >= ENOUGH
 }
 
 /// Whether something limits what can be said of a point.

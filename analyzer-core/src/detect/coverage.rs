@@ -281,9 +281,8 @@ fn filters(scene: &Scene, point: Point, limits: &mut Vec<Coverage>) {
         }
     }
     for direction in Direction::BOTH {
-        let (own, other) = (scene.tally.packets(direction, point), scene.tally.packets(direction, point.other()));
-        let reverse = scene.tally.packets(direction.reverse(), point);
-        if own == 0 && other >= 20 && reverse >= 20 {
+        let other = scene.tally.packets(direction, point.other());
+        if other >= 20 && alibi::one_way(scene, point, direction) {
             limits.push(limit(
                 "filter-mismatch",
                 Some(point),

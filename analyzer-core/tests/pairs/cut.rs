@@ -79,3 +79,60 @@ fn a_part_of_a_pair_shows_no_fault_that_the_whole_has_not() {
         assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
     }
 }
+
+/// A classic capture without what was captured before a time, or from it on; in microseconds.
+fn part(file: &[u8], keep: impl Fn(i64) -> bool) -> Vec<u8> {
+    let word = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().expect("four bytes"));
+    let (mut part, mut at) = (file[..24].to_vec(), 24);
+    while at + 16 <= file.len() {
+        let end = at + 16 + word(at + 8) as usize;
+        if keep(i64::from(word(at)) * 1_000_000 + i64::from(word(at + 4))) {
+            part.extend_from_slice(&file[at..end]);
+        }
+        at = end;
+    }
+    part
+}
+
+/// Cuts that look like a fault after all: why.
+const LOOKS_LIKE_A_FAULT: &[(&str, &str)] = &[
+    (
+        "ok_pmtu_host_bottleneck",
+        "B ends between the segments that were too large and the smaller ones that replace them",
+    ),
+    ("ok_reorder_between", "both end between a repetition and the original that it overtook"),
+];
+
+#[test]
+fn healthy_captures_that_start_and_end_at_other_times_stay_healthy() {
+    let cases: Vec<Case> = case::all().into_iter().filter(|case| case.healthy() && case.plain()).collect();
+    let wrong = each(&cases, |case| {
+        let files = files(case);
+        // Microseconds, little-endian, like nearly all.
+        if files.iter().any(|file| file[..4] != [0xd4, 0xc3, 0xb2, 0xa1]) || !case.truth["args"].is_null() {
+            return Vec::new();
+        }
+        let inputs = case.report(analyzer_core::Options::default()).expect("a report").inputs;
+        let (first, last) = (inputs.a.first.expect("packets").0 / 1000, inputs.a.last.expect("packets").0 / 1000);
+        let mut faults = Vec::new();
+        for share in [0.05, 0.1, 0.2, 0.35, 0.5] {
+            let length = ((last - first) as f64 * share) as i64;
+            for shorter in [[true, false], [false, true], [true, true]] {
+                for head in [true, false] {
+                    let keep = |time: i64| if head { time >= first + length } else { time <= last - length };
+                    let parts = [0, 1].map(|point| part(&files[point], |time| !shorter[point] || keep(time)));
+                    let whole = parts.each_ref().map(Vec::len);
+                    let report = report(&parts, whole).expect("a header is there");
+                    faults.extend(
+                        judge::judge(&serde_json::json!({}), &report)
+                            .into_iter()
+                            .map(|fault| format!("{}, {share} of {shorter:?} off (head: {head}): {fault}", case.name)),
+                    );
+                }
+            }
+        }
+        let excused = LOOKS_LIKE_A_FAULT.iter().any(|(name, _)| *name == case.name);
+        if excused && faults.len() <= 2 { Vec::new() } else { faults }
+    });
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}

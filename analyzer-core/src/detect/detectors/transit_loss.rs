@@ -78,9 +78,7 @@ pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
 
 fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
     let (entry, exit) = (direction.entry(), direction.exit());
-    let other_way = scene.tally.packets(direction.reverse(), exit);
-    if scene.tally.packets(direction, exit) == 0 && other_way >= 20 {
-        // The far capture shows nothing of this direction at all: a one-way capture, not a loss.
+    if alibi::one_way(scene, exit, direction) {
         return Vec::new();
     }
     let hole = holes(scene, exit, direction);
