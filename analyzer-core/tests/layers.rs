@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&str] = &["capture", "packet", "facts", "flow", "align", "witness", "detect", "evidence"];
 /// Small plain vocabulary that every layer may use.
 const VOCABULARY: &[&str] = &["error", "hash", "options", "point", "report", "seq", "time"];
-/// The only file that names every layer.
+/// The only module that names every layer.
 const TOP: &str = "analysis";
 
 fn sources(folder: &Path, files: &mut Vec<PathBuf>) {

@@ -1,0 +1,181 @@
+//! The end of the way: what was gathered becomes a scene, findings, a report.
+
+use super::engine::Engine;
+use crate::align::clock::ClockMap;
+use crate::align::topology;
+use crate::capture::{self, CaptureSummary, Steps};
+use crate::detect::{self, Boundary, PairView, Scene, Selection, Witness};
+use crate::error::Error;
+use crate::evidence::{Charts, FlowStats, Trace, Traced};
+use crate::facts::{Delays, EventIndex, Tally};
+use crate::flow::SHARDS;
+use crate::flow::ingest::Ingest;
+use crate::options::Options;
+use crate::packet::FlowKey;
+use crate::report::{Input, Inputs, Report, SCHEMA, Totals};
+use crate::time::Time;
+use crate::witness::Witnesses;
+use std::cell::LazyCell;
+use std::collections::HashSet;
+
+impl Engine<'_> {
+    pub(super) fn report(
+        mut self,
+        options: &Options,
+        witnesses: Witnesses,
+        steps: [Steps; 2],
+    ) -> Result<Traced, Error> {
+        // From here on only facts are needed; the rest makes room for what is made of them.
+        self.points.iter_mut().for_each(Ingest::forget_rows);
+        self.pairing.forget_packets();
+        let mut pairs = std::mem::take(&mut self.finished);
+        let finished = pairs.len();
+        let (mut flows, mut paired) = (self.finished_count, self.finished_paired);
+        pairs.reserve_exact(self.pairing.members.iter().filter(|members| members.live).count());
+        for shard in 0..SHARDS {
+            let tracks = std::mem::take(&mut self.shards[shard].tracks);
+            let facts = std::mem::take(&mut self.shards[shard].facts);
+            for (slot, (tracks, facts)) in tracks.into_iter().zip(facts).enumerate() {
+                let Some(view) = self.view((slot * SHARDS + shard) as u32) else { continue };
+                flows += 1;
+                paired += u64::from(view.both());
+                pairs.push(PairView { tracks, facts, ..view });
+            }
+        }
+        self.points.iter_mut().for_each(Ingest::forget_flows);
+        let finished: HashSet<u32> =
+            if self.every_flow { pairs[..finished].iter().map(|view| view.serial).collect() } else { HashSet::new() };
+        pairs.sort_unstable_by_key(|view| view.serial);
+
+        let mut tally = Tally::default();
+        for shard in &self.shards {
+            tally.merge(&shard.tally);
+            self.given_up.packets += shard.hurried;
+        }
+        let delays: Vec<Delays> = self.shards.iter_mut().map(|shard| std::mem::take(&mut shard.delays)).collect();
+        let delays: Vec<&Delays> = delays.iter().collect();
+        let clock = ClockMap::estimate(&delays, self.coarse.offset);
+        let summaries = [self.points[0].reader.summary(), self.points[1].reader.summary()];
+        let seen = [0, 1].map(|point| self.points[point].packets);
+        let same_times = tally.matched[0] > 0
+            && tally.matched[0] == seen[0]
+            && delays.iter().all(|delays| delays.all_equal(self.coarse.offset));
+        let paired_flows = pairs.iter().filter_map(PairView::paired);
+        let mut topology = topology::judge(paired_flows, seen[0] > 0 && seen[1] > 0, same_times);
+        topology.vlan = topology::vlans(&self.points[0].presence.vlans, &self.points[1].presence.vlans);
+        let unmatched = [0, 1].map(|point| seen[point].saturating_sub(tally.matched[point]));
+        let totals = Totals {
+            packets_a: seen[0],
+            packets_b: seen[1],
+            matched: tally.matched[0],
+            unmatched_a: unmatched[0],
+            unmatched_b: unmatched[1],
+            flows,
+            paired_flows: paired,
+        };
+        let inputs = {
+            let [a, b] = [0, 1].map(|point| self.input(point, &summaries[point]));
+            Inputs { a, b }
+        };
+        for point in 0..2 {
+            let shift = if point == 1 { self.coarse.offset } else { 0 };
+            for (from, to) in self.overlap.holes(point) {
+                self.points[point].activity.forget(from.saturating_add(shift), to.saturating_add(shift));
+            }
+        }
+        let files = [0, 1].map(|point| self.points[point].reader.files().clone());
+        let set_back = [0, 1].map(|point| self.points[point].set_back);
+        let [a, b] = self.points;
+        let known =
+            LazyCell::new(|| pairs.iter().flat_map(|view| [view.a, view.b]).flatten().collect::<HashSet<FlowKey>>());
+        let (log, host) = witnesses.read(|one, other| known.contains(one) || known.contains(other))?;
+        let witness = Witness::new(log, host, &pairs, &clock);
+        let coarse = self.steady.then_some(self.coarse);
+        let mut scene = Scene {
+            pairs,
+            events: EventIndex::new(self.shards.into_iter().map(|shard| shard.events).collect()),
+            tally,
+            activity: [a.activity, b.activity],
+            presence: [a.presence, b.presence],
+            link: [a.link, b.link],
+            clock,
+            steps,
+            set_back,
+            overlap: self.overlap,
+            boundary: Boundary::new(&topology),
+            topology,
+            totals,
+            summaries,
+            files,
+            selection: Selection { hosts: options.hosts.clone(), ports: options.ports.clone(), time: self.bounds },
+            interrupted: self.interrupted,
+            thresholds: options.thresholds.clone(),
+            missed: [0; 2],
+            given_up: self.given_up,
+            coverage: Vec::new(),
+            witness,
+        };
+        scene.missed = detect::missed(&scene);
+        scene.coverage = detect::coverage(&scene);
+        let findings = detect::run(&scene, self.detectors);
+        let pairs = std::mem::take(&mut scene.pairs);
+        let listed = self.flows.iter().filter_map(|flow| Some([flow.keys[0]?, flow.keys[1]?]));
+        let keys = pairs.iter().filter_map(|view| Some([view.a?, view.b?])).chain(listed).collect();
+        // Finished flows are among the numbers already when all were asked for.
+        let wanted = |view: &PairView| if self.every_flow { !finished.contains(&view.serial) } else { view.eventful() };
+        let mut stats = self.flows;
+        let room = self.room.listed.saturating_sub(stats.len());
+        stats.reserve_exact(pairs.iter().filter(|view| wanted(view)).count().min(room));
+        stats.extend(pairs.into_iter().filter(wanted).take(room).map(|view| FlowStats::new(&view)));
+        stats.sort_unstable_by_key(|flow| flow.serial);
+        for flow in &mut stats {
+            flow.settle(&clock);
+        }
+        let charts = match [a.traffic, b.traffic] {
+            [Some(a), Some(b)] => Charts::new(&scene, &[a, b], &delays, coarse),
+            _ => Charts::default(),
+        };
+        let trace = Trace {
+            clock,
+            bounds: self.bounds,
+            steps: scene.steps,
+            flows_left_out: flows.saturating_sub(stats.len() as u64),
+            flows: stats,
+            keys,
+            files: scene.files,
+            matches: self.matches,
+            charts,
+            marks: self.marks,
+        };
+        let report = Report {
+            schema: SCHEMA,
+            tool_version: env!("CARGO_PKG_VERSION"),
+            inputs,
+            topology: scene.topology,
+            clock: clock.report(),
+            coverage: scene.coverage,
+            totals: scene.totals,
+            findings,
+        };
+        Ok(Traced { report, trace })
+    }
+
+    pub(super) fn input(&self, point: usize, summary: &CaptureSummary) -> Input {
+        let ingest = &self.points[point];
+        let busiest = |interface: &&capture::Interface| interface.packets > 0;
+        let interface = summary.interfaces.iter().find(busiest).or_else(|| summary.interfaces.first());
+        Input {
+            files: ingest.reader.files().names().to_vec(),
+            format: summary.format.clone(),
+            link_type: interface.map(|interface| interface.link_type.name().to_string()).unwrap_or_default(),
+            packets: ingest.packets,
+            bytes: ingest.reader.input_size().unwrap_or_else(|| ingest.reader.position()),
+            first: ingest.presence.span.map(|span| Time(span.0)),
+            last: ingest.presence.span.map(|span| Time(span.1)),
+            snaplen: interface.map_or(0, |interface| interface.snaplen),
+            truncated_at: summary.truncated_at,
+            problems: summary.problems.clone(),
+            interface: None,
+        }
+    }
+}
