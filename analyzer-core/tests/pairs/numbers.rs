@@ -128,7 +128,19 @@ fn lost_packets_are_in_the_first_capture_and_not_in_the_second() {
             };
             assert_eq!(sum("by_size", "lost"), lost.len() as u64, "{}: lost by size", case.name);
             assert_eq!(sum("by_protocol", "lost"), lost.len() as u64, "{}: lost by protocol", case.name);
+            assert_eq!(sum("by_path", "lost"), lost.len() as u64, "{}: lost by path", case.name);
+            assert_eq!(sum("by_path", "offered"), offered.len() as u64, "{}: offered by path", case.name);
             assert_eq!(sum("by_protocol", "offered"), offered.len() as u64, "{}: offered by protocol", case.name);
+            if case.name == "loss_pps_policer" {
+                // One flow has the direction to itself.
+                let tenth = |frame: &Frame| frame.time / 100_000_000;
+                let slowest = lost
+                    .iter()
+                    .map(|one| offered.iter().filter(|frame| tenth(frame) == tenth(one)).count() as u64)
+                    .min();
+                let said = number(&details["loss_begins_at_per_second"]);
+                assert!(said.abs_diff(slowest.expect("losses") * 10) <= 10, "{said} is not {slowest:?} in 100 ms");
+            }
             let ratio = number(&details["lost"]) as f64 / number(&details["offered"]) as f64;
             assert!((ratio - details["ratio"].as_f64().expect("a ratio")).abs() < 1e-3, "{}: ratio", case.name);
             let entry = if finding["direction"] == "outbound" { "a" } else { "b" };

@@ -9,8 +9,9 @@
 //! - the receiver did not acknowledge them (else the other capture missed them), and the other capture's own losses do
 //!   not account for them.
 //!
-//! `by_size` counts the lost packets by size beside what all flows offered in that direction; `by_protocol` counts
-//! both for the flows concerned.
+//! `by_size` counts the lost packets by size beside what all flows offered in that direction; `by_protocol` and `by_path`
+//! (from which host to which) count both for the flows concerned. `loss_begins_at_per_second` is the rate of packets
+//! offered in the slowest tenth of a second in which one was lost.
 //!
 //! The shape says how they were lost:
 //! - `total`: nothing of the flow's direction crosses any more;
@@ -266,6 +267,10 @@ pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
         claims.iter().flat_map(|claim| &claim.flows).filter_map(|serial| scene.pair(*serial)).collect();
     finding.details.insert("by_size".into(), by_size(scene, direction, &pairs));
     finding.details.insert("by_protocol".into(), by_protocol(scene, direction, &pairs));
+    finding.details.insert("by_path".into(), by_path(scene, direction, &pairs));
+    if let Some(rate) = loss_begins_at(scene, direction, &pairs) {
+        finding.details.insert("loss_begins_at_per_second".into(), rate.into());
+    }
     let shape = shape(scene, direction, claims, lost);
     if let Some(shape) = &shape {
         finding.details.insert("shape".into(), shape.name.into());
@@ -350,6 +355,48 @@ fn by_protocol(scene: &Scene, direction: Direction, pairs: &[&PairView]) -> Valu
         *lost += alibi::lost(scene, pair, direction);
     }
     rows.iter().map(|(name, (offered, lost))| json!({ "protocol": name, "offered": offered, "lost": lost })).collect()
+}
+
+/// Offered and lost packets of the flows by the hosts between which they go, most lost first.
+fn by_path(scene: &Scene, direction: Direction, pairs: &[&PairView]) -> Value {
+    /// Most rows.
+    const MOST: usize = 16;
+    let mut rows = BTreeMap::<[u128; 2], (Value, u64, u64)>::new();
+    for pair in pairs {
+        let (inner, outer) = pair.inner_ends();
+        let ends = if direction == Direction::Outbound { [inner, outer] } else { [outer, inner] };
+        let (row, offered, lost) = rows.entry(ends.map(|end| end.address)).or_default();
+        let path = match (scene.inside_network(outer), direction) {
+            (true, _) => "guest to guest",
+            (false, Direction::Outbound) => "guest to outside",
+            (false, Direction::Inbound) => "outside to guest",
+        };
+        *offered += u64::from(pair.track(direction, direction.entry()).packets);
+        *lost += alibi::lost(scene, pair, direction);
+        let [from, to] = ends.map(|end| end.ip().to_string());
+        *row = json!({ "path": path, "from": from, "to": to, "offered": *offered, "lost": *lost });
+    }
+    let mut rows: Vec<(Value, u64, u64)> = rows.into_values().collect();
+    rows.sort_by_key(|&(_, _, lost)| std::cmp::Reverse(lost));
+    rows.into_iter().take(MOST).map(|(row, ..)| row).collect()
+}
+
+/// Packets a second that all flows of the direction offered in the slowest bin of a tenth of a second (or more, in long
+/// captures) in which one of these flows lost a packet.
+fn loss_begins_at(scene: &Scene, direction: Direction, pairs: &[&PairView]) -> Option<u64> {
+    let entry = direction.entry();
+    let series = scene.activity[entry.index()].series(direction);
+    let width = series.width().max(100 * MILLISECOND);
+    let mut offered = BTreeMap::<i64, u64>::new();
+    for (start, packets, _) in series.iter() {
+        *offered.entry(start.div_euclid(width)).or_default() += u64::from(packets);
+    }
+    let events = pairs.iter().flat_map(|pair| {
+        let own = scene.pair_events(EventKind::Unmatched, entry, direction, pair.serial);
+        own.iter().filter(|event| alibi::is_lost(pair, direction, event))
+    });
+    let slowest = events.filter_map(|event| offered.get(&event.time.div_euclid(width)).copied()).min()?;
+    Some((slowest as f64 * SECOND as f64 / width as f64).round() as u64)
 }
 
 /// How packets were lost.
