@@ -99,8 +99,8 @@ pub(crate) fn completions(shell: Shell) -> anyhow::Result<()> {
 /// `pcapdiff man`: the manual page in roff.
 pub(crate) fn man() -> anyhow::Result<()> {
     let mut out = Vec::new();
-    // What `-h` leaves out would stand in the page without its words.
-    let whole = Cli::command().mut_args(|arg| arg.hide_short_help(false));
+    // What `-h` leaves out would stand in the page without its words; the facts of a build are no matter for a manual.
+    let whole = Cli::command().mut_args(|arg| arg.hide_short_help(false)).long_version(env!("CARGO_PKG_VERSION"));
     clap_mangen::Man::new(whole).render(&mut out)?;
     Destination::Stdout.write(&out)
 }
