@@ -247,6 +247,8 @@ impl Analysis {
                 steps = survey.steps();
                 let offset = if done.matched() == 0 { survey.offset(&steps) } else { None };
                 if offset.is_some() || steps.iter().any(|steps| !steps.is_empty()) {
+                    // Two analyses at a time would take twice the memory.
+                    drop(done);
                     let [a, b] = open()?;
                     done = run([a.undo(steps[0].clone()), b.undo(steps[1].clone())], offset)?;
                 }
