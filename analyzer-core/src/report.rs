@@ -243,6 +243,9 @@ pub struct Finding {
     pub protocol: &'static str,
     /// The flows concerned, at most [`MAX_FLOWS`]; `flow_count` has the whole number.
     pub flows: Vec<FlowName>,
+    /// Serial numbers of these, as in [`Trace::flows`](crate::evidence::Trace::flows).
+    #[serde(skip)]
+    pub serials: Vec<u32>,
     /// Flows concerned.
     pub flow_count: u64,
     /// Packets concerned.

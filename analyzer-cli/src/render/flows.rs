@@ -1,9 +1,9 @@
 //! All flows as a table: one line each, RFC 4180, with a header line whose names end in their unit.
 
 use analyzer_core::evidence::{FlowStats, Side, Trace};
-use analyzer_core::report::{FlowName, Report};
+use analyzer_core::report::Report;
 use analyzer_core::{Direction, Point, Time};
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::io::Write;
 
 use super::csv::cell;
@@ -13,24 +13,24 @@ type Counter = fn(&Side) -> u64;
 
 /// What is counted of each direction at each point; the names are completed as in `outbound_a_packets`.
 const COUNTERS: &[(&str, Counter)] = &[
-    ("packets", |side| side.packets),
+    ("packets", |side| side.packets.into()),
     ("ip_bytes", |side| side.bytes),
-    ("matched_packets", |side| side.matched),
-    ("unmatched_packets", |side| side.unmatched),
-    ("uncovered_packets", |side| side.edge),
-    ("retransmitted_segments", |side| side.retransmissions),
-    ("spurious_segments", |side| side.spurious),
-    ("duplicate_packets", |side| side.duplicates),
-    ("wrong_checksum_packets", |side| side.wrong_checksums),
-    ("window_closed_times", |side| side.zero_windows),
+    ("matched_packets", |side| side.matched.into()),
+    ("unmatched_packets", |side| side.unmatched.into()),
+    ("uncovered_packets", |side| side.edge.into()),
+    ("retransmitted_segments", |side| side.retransmissions.into()),
+    ("spurious_segments", |side| side.spurious.into()),
+    ("duplicate_packets", |side| side.duplicates.into()),
+    ("wrong_checksum_packets", |side| side.wrong_checksums.into()),
+    ("window_closed_times", |side| side.zero_windows.into()),
 ];
 
-/// The findings that name a flow.
-pub(crate) fn findings(report: &Report) -> BTreeMap<&FlowName, Vec<(usize, &'static str)>> {
-    let mut findings: BTreeMap<&FlowName, Vec<(usize, &'static str)>> = BTreeMap::new();
+/// The findings that name a flow, by its serial number: which they are, and their ids.
+pub(crate) fn findings(report: &Report) -> HashMap<u32, Vec<(usize, &'static str)>> {
+    let mut findings: HashMap<u32, Vec<(usize, &'static str)>> = HashMap::new();
     for (number, finding) in report.findings.iter().enumerate() {
-        for flow in &finding.flows {
-            findings.entry(flow).or_default().push((number, finding.id));
+        for serial in &finding.serials {
+            findings.entry(*serial).or_default().push((number, finding.id));
         }
     }
     findings
@@ -41,11 +41,12 @@ pub(crate) fn write(report: &Report, trace: &Trace, out: impl Write) -> std::io:
     let mut writer = ::csv::Writer::from_writer(out);
     writer.write_record(header()).map_err(failed)?;
     let findings = findings(report);
+    let mut line = Line { writer, number: itoa::Buffer::new() };
     for flow in &trace.flows {
-        let ids = findings.get(&flow.name).map(|list| list.iter().map(|(_, id)| *id).collect::<Vec<_>>());
-        writer.write_record(row(flow, &ids.unwrap_or_default())).map_err(failed)?;
+        let ids = findings.get(&flow.serial).map(Vec::as_slice).unwrap_or_default();
+        line.write(flow, ids).map_err(failed)?;
     }
-    writer.flush()
+    line.writer.flush()
 }
 
 fn failed(error: ::csv::Error) -> std::io::Error {
@@ -89,28 +90,56 @@ fn header() -> Vec<String> {
     header
 }
 
-fn row(flow: &FlowStats, findings: &[&str]) -> Vec<String> {
-    let time = |time: Option<Time>| time.map(|time| time.to_string()).unwrap_or_default();
-    let (first, last) = (flow.first(), flow.last());
-    let mut row = vec![flow.serial.to_string(), flow.name.protocol.to_owned()];
-    for name in [&flow.name.a, &flow.name.b] {
-        let (inside, outside) = name.as_deref().and_then(|name| name.split_once(' ')).unwrap_or_default();
-        row.extend([inside, outside].map(|end| cell(end).into_owned()));
+/// Writes a flow field by field: there are many flows, and most fields are numbers.
+struct Line<W: Write> {
+    writer: ::csv::Writer<W>,
+    number: itoa::Buffer,
+}
+
+impl<W: Write> Line<W> {
+    fn write(&mut self, flow: &FlowStats, findings: &[(usize, &str)]) -> ::csv::Result<()> {
+        let time = |time: Option<Time>| time.map(|time| time.to_string()).unwrap_or_default();
+        let (first, last) = (flow.first(), flow.last());
+        self.number(flow.serial.into())?;
+        self.text(flow.protocol)?;
+        let name = flow.name();
+        for name in [name.a, name.b] {
+            let (inside, outside) = name.as_deref().and_then(|name| name.split_once(' ')).unwrap_or_default();
+            self.text(&cell(inside))?;
+            self.text(&cell(outside))?;
+        }
+        self.text(&time(first))?;
+        self.text(&time(last))?;
+        let length = first.zip(last).map(|(first, last)| last.seconds_since(first).to_string());
+        self.text(&length.unwrap_or_default())?;
+        for (_, direction, point) in SIDES {
+            for (_, count) in COUNTERS {
+                self.number(count(flow.side(direction, point)))?;
+            }
+        }
+        for direction in Direction::BOTH.map(Direction::index) {
+            self.number(flow.lost_between[direction].into())?;
+            self.number(flow.lost_between_bytes[direction])?;
+            self.number(flow.lost_beyond[direction].into())?;
+        }
+        self.number(flow.resets.into())?;
+        self.number(flow.icmp_errors.into())?;
+        match flow.successor_of {
+            Some(serial) => self.number(serial.into())?,
+            None => self.text("")?,
+        }
+        self.text(&findings.iter().map(|(_, id)| *id).collect::<Vec<_>>().join(" "))?;
+        // An empty record ends the line.
+        self.writer.write_record(None::<&[u8]>)
     }
-    row.extend([time(first), time(last)]);
-    row.push(first.zip(last).map(|(first, last)| last.seconds_since(first).to_string()).unwrap_or_default());
-    for (_, direction, point) in SIDES {
-        row.extend(COUNTERS.iter().map(|(_, count)| count(flow.side(direction, point)).to_string()));
+
+    fn text(&mut self, text: &str) -> ::csv::Result<()> {
+        self.writer.write_field(text)
     }
-    for direction in Direction::BOTH.map(Direction::index) {
-        row.push(flow.lost_between[direction].to_string());
-        row.push(flow.lost_between_bytes[direction].to_string());
-        row.push(flow.lost_beyond[direction].to_string());
+
+    fn number(&mut self, number: u64) -> ::csv::Result<()> {
+        self.writer.write_field(self.number.format(number))
     }
-    row.extend([flow.resets.to_string(), flow.icmp_errors.to_string()]);
-    row.push(flow.successor_of.map(|serial| serial.to_string()).unwrap_or_default());
-    row.push(findings.join(" "));
-    row
 }
 
 #[cfg(test)]

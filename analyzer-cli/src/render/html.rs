@@ -334,22 +334,21 @@ fn flows(report: &Report, few: usize) -> Vec<FlowRow> {
 /// All flows, those of findings first, then by packets.
 fn all_flows(report: &Report, trace: &Trace) -> Vec<AnyFlow> {
     let findings = flows::findings(report);
-    let packets = |flow: &FlowStats| -> u64 { flow.sides.iter().flatten().map(|side| side.packets).sum() };
+    let packets = |flow: &FlowStats| -> u64 { flow.sides.iter().flatten().map(|side| u64::from(side.packets)).sum() };
     let mut order: Vec<&FlowStats> = trace.flows.iter().collect();
     order.sort_by_cached_key(|flow| {
-        let worst = findings.get(&flow.name).and_then(|list| list.first()).map_or(usize::MAX, |(number, _)| *number);
+        let worst = findings.get(&flow.serial).and_then(|list| list.first()).map_or(usize::MAX, |(number, _)| *number);
         (worst, std::cmp::Reverse(packets(flow)), flow.serial)
     });
     let origin = report.inputs.a.first.or(report.inputs.b.first).unwrap_or_default();
     order.truncate(MOST_FLOWS);
-    order.into_iter().map(|flow| AnyFlow::new(flow, findings.get(&flow.name).map(Vec::as_slice), origin)).collect()
+    order.into_iter().map(|flow| AnyFlow::new(flow, findings.get(&flow.serial).map(Vec::as_slice), origin)).collect()
 }
 
 impl AnyFlow {
     fn new(flow: &FlowStats, findings: Option<&[(usize, &'static str)]>, origin: Time) -> Self {
-        let name = |name: &Option<String>| {
-            name.as_deref().map_or_else(|| "not seen".into(), |name| name.replacen(' ', " ↔ ", 1))
-        };
+        let names = flow.name();
+        let name = |name: Option<String>| name.map_or_else(|| "not seen".into(), |name| name.replacen(' ', " ↔ ", 1));
         let mut named: Vec<(String, &'static str)> = Vec::new();
         for (number, id) in findings.unwrap_or_default() {
             if !named.iter().any(|(_, other)| other == id) {
@@ -359,17 +358,19 @@ impl AnyFlow {
         let first = flow.first().unwrap_or(origin);
         let length = flow.last().map_or(0.0, |last| last.seconds_since(first));
         let number = |number: u64| (number as f64, thousands(number));
-        let packets = |direction, point| number(flow.side(direction, point).packets);
+        let packets = |direction, point| number(flow.side(direction, point).packets.into());
         // Bytes as they were where the sender is nearer.
         let bytes: u64 = Direction::BOTH.map(|direction| flow.side(direction, direction.entry()).bytes).iter().sum();
         let sides = || flow.sides.iter().flatten();
-        let again =
-            Direction::BOTH.map(|direction| flow.side(direction, direction.entry()).retransmissions).iter().sum();
+        let again = Direction::BOTH
+            .map(|direction| u64::from(flow.side(direction, direction.entry()).retransmissions))
+            .iter()
+            .sum();
         Self {
             findings: named,
-            protocol: flow.name.protocol,
-            a: name(&flow.name.a),
-            b: name(&flow.name.b),
+            protocol: flow.protocol,
+            a: name(names.a),
+            b: name(names.b),
             cells: [
                 (first.seconds_since(origin), relative(first, origin)),
                 (length, duration(length)),
@@ -378,7 +379,7 @@ impl AnyFlow {
                 packets(Direction::Inbound, Point::B),
                 packets(Direction::Inbound, Point::A),
                 number(bytes),
-                number(sides().map(|side| side.unmatched).sum()),
+                number(sides().map(|side| u64::from(side.unmatched)).sum()),
                 number(again),
             ],
         }

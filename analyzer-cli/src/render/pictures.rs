@@ -1,8 +1,9 @@
 //! The drawings of the page: numbers turned into places on a canvas, and into words for those who do not see it.
 
-use analyzer_core::evidence::{Ladder, Rung, Share, Trace, Traffic};
+use analyzer_core::evidence::{FlowStats, Ladder, Rung, Share, Trace, Traffic};
+use analyzer_core::packet::FlowKey;
 use analyzer_core::report::{Finding, Report, Severity};
-use analyzer_core::{Direction, Time};
+use analyzer_core::{Direction, Point, Time};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -202,35 +203,40 @@ struct Mapping {
 /// The mappings of a finding's flows, where it is about NAT.
 pub(super) fn mappings(finding: &Finding, trace: &Trace) -> Vec<Mappings> {
     let nat = finding.id.starts_with("nat-") || finding.cause.is_some_and(|cause| cause.starts_with("nat-"));
-    let names = finding.flows.iter().filter_map(|flow| flow.a.as_deref().map(|a| (a, flow.protocol)));
-    let mut names: Vec<(&str, &'static str)> = if nat { names.collect() } else { Vec::new() };
+    if !nat {
+        return Vec::new();
+    }
+    let key = |flow: &FlowStats| flow.keys[Point::A.index()];
+    let mut names: Vec<(String, FlowKey)> = (trace.flows.iter())
+        .filter(|flow| finding.serials.contains(&flow.serial))
+        .filter_map(|flow| Some((flow.name().a?, key(flow)?)))
+        .collect();
     names.sort_unstable();
     names.dedup();
-    names.into_iter().take(MOST_MAPPED).filter_map(|(name, protocol)| mapping(name, protocol, finding, trace)).collect()
+    let mapping = |(name, inner): (String, FlowKey)| {
+        mapping(&name, trace.flows.iter().filter(|flow| key(flow) == Some(inner)).collect(), finding)
+    };
+    names.into_iter().take(MOST_MAPPED).filter_map(mapping).collect()
 }
 
-fn mapping(name: &str, protocol: &'static str, finding: &Finding, trace: &Trace) -> Option<Mappings> {
+fn mapping(name: &str, mut flows: Vec<&FlowStats>, finding: &Finding) -> Option<Mappings> {
     let (inner, peer) = name.split_once(' ')?;
-    let mut flows: Vec<_> = trace
-        .flows
-        .iter()
-        .filter(|flow| flow.name.a.as_deref() == Some(name) && flow.name.protocol == protocol)
-        .collect();
+    let protocol = flows.first()?.protocol;
     flows.sort_by_key(|flow| (flow.first(), flow.serial));
-    let mut before: Option<&str> = None;
+    let mut before: Option<String> = None;
     let rows = flows.into_iter().take(MOST_MAPPINGS).map(|flow| {
-        let outer = flow.name.b.as_deref().and_then(|b| b.split_once(' ')).map(|(outer, _)| outer);
+        let outer = flow.name().b.and_then(|b| Some(b.split_once(' ')?.0.to_owned()));
         let changed = before.is_some() && outer.is_some() && outer != before;
-        before = outer.or(before);
+        before = outer.clone().or(before.take());
         let (first, last) = (flow.first().unwrap_or(finding.first), flow.last().unwrap_or(finding.first));
         let packets = |direction: Direction| {
-            let side = |point| flow.side(direction, point).packets;
+            let side = |point| flow.side(direction, point).packets.into();
             format!("{} → {}", thousands(side(direction.entry())), thousands(side(direction.exit())))
         };
         Mapping {
             from: relative(first, finding.first),
             length: duration(last.seconds_since(first)),
-            outer: outer.unwrap_or("no packet at B").to_owned(),
+            outer: outer.unwrap_or_else(|| "no packet at B".into()),
             changed,
             out: packets(Direction::Outbound),
             back: packets(Direction::Inbound),

@@ -1,6 +1,7 @@
 //! Reports made by hand, for the tests of the renderers, and the comparison with golden files.
 
-use analyzer_core::evidence::{FlowStats, Side, Trace};
+use analyzer_core::evidence::{FlowStats, Side, Trace, Trouble};
+use analyzer_core::packet::{Endpoint, Family, FlowKey};
 use analyzer_core::report::{
     Clock, Coverage, Directions, Evidence, Filters, Finding, Fix, FlowName, Input, Inputs, Problem, Report, SCHEMA,
     Severity, Topology, TopologyKind, Totals, Where,
@@ -153,6 +154,7 @@ pub(crate) fn resets() -> Report {
                 note: "the same of the third flow".into(),
             },
         ],
+        serials: vec![0, 1, 2],
         frames: Vec::new(),
         filters: Filters {
             a: "frame.number in {72,74,76}".into(),
@@ -200,6 +202,7 @@ pub(crate) fn resets() -> Report {
             time: after(10),
             note: "partial checksum".into(),
         }],
+        serials: Vec::new(),
         frames: Vec::new(),
         filters: Filters { a: "frame.number == 4".into(), b: String::new() },
         fixes: Vec::new(),
@@ -238,22 +241,31 @@ pub(crate) fn trace(report: &Report) -> Trace {
     let names = report.findings.first().map_or(&[][..], |finding| finding.flows.as_slice());
     let flows = names.iter().enumerate().map(|(number, name)| FlowStats {
         serial: number as u32,
-        name: name.clone(),
+        protocol: name.protocol,
+        keys: [&name.a, &name.b].map(|name| key(name.as_deref()?)),
         sides: [[12, 11], [9, 14]].map(|packets| {
-            packets.map(|packets: u64| Side {
+            packets.map(|packets: u32| Side {
                 packets,
-                bytes: packets * 700,
+                bytes: u64::from(packets) * 700,
                 matched: 9,
-                unmatched: packets - 9,
-                first: Some(after(number as i64)),
-                last: Some(after(5260 + number as i64)),
-                ..Side::default()
+                seen: Some((after(number as i64), after(5260 + number as i64))),
+                trouble: Some(Box::new(Trouble { unmatched: packets - 9, ..Trouble::default() })),
             })
         }),
         resets: 1,
         ..FlowStats::default()
     });
     Trace { flows: flows.collect(), ..Trace::default() }
+}
+
+/// The key of a flow's name, whose inside endpoint is the lower one; none for a name that is made up.
+fn key(name: &str) -> Option<FlowKey> {
+    let end = |text: &str| -> Option<Endpoint> {
+        let end: std::net::SocketAddrV4 = text.parse().ok()?;
+        Some(Endpoint::v4(u32::from(*end.ip()), end.port()))
+    };
+    let (inside, outside) = name.split_once(' ')?;
+    Some(FlowKey { low: end(inside)?, high: end(outside)?, protocol: 6, family: Family::V4 })
 }
 
 /// Compares `text` with a golden file. `UPDATE_SNAPSHOTS=1 cargo test -p pcapdiff` writes the golden files anew.

@@ -24,11 +24,6 @@ pub struct PairedFlow {
     pub answered: bool,
 }
 
-/// The inside and the outside endpoint of a key.
-pub fn ends(key: &FlowKey, inside_is_high: bool) -> (Endpoint, Endpoint) {
-    if inside_is_high { (key.high, key.low) } else { (key.low, key.high) }
-}
-
 /// Judges the relation of the points.
 pub fn judge(flows: impl Iterator<Item = PairedFlow> + Clone, any_at_both: bool, same_times: bool) -> Topology {
     // What was never answered may be the very packets that were not translated: it has no vote if others have.
@@ -39,7 +34,7 @@ pub fn judge(flows: impl Iterator<Item = PairedFlow> + Clone, any_at_both: bool,
     let mut deltas: BTreeMap<i32, u64> = BTreeMap::new();
     let mut inside: BTreeSet<IpAddr> = BTreeSet::new();
     for flow in ip() {
-        let (inner, outer) = (ends(&flow.key_a, flow.inside_is_high[0]), ends(&flow.key_b, flow.inside_is_high[1]));
+        let (inner, outer) = (flow.key_a.ends(flow.inside_is_high[0]), flow.key_b.ends(flow.inside_is_high[1]));
         // A flow of a few packets says as much as a long one: one vote each.
         let changed = inner != outer;
         *votes
@@ -87,7 +82,7 @@ pub fn judge(flows: impl Iterator<Item = PairedFlow> + Clone, any_at_both: bool,
 fn networks(inside: &BTreeSet<IpAddr>, flows: impl Iterator<Item = PairedFlow>) -> Vec<String> {
     /// Beyond this the list stops being of use.
     const MOST: usize = 16;
-    let outer: BTreeSet<IpAddr> = flows.map(|flow| ends(&flow.key_a, flow.inside_is_high[0]).1.ip()).collect();
+    let outer: BTreeSet<IpAddr> = flows.map(|flow| flow.key_a.ends(flow.inside_is_high[0]).1.ip()).collect();
     let mut names: Vec<String> = Vec::new();
     for address in inside.iter().filter(|address| !outer.contains(address)) {
         let name = match address {

@@ -1,8 +1,8 @@
 //! What a detector holds of one flow (or of several at once), before what belongs together becomes one finding.
 
-use super::scene::Scene;
+use super::scene::{PairView, Scene};
 use crate::point::Point;
-use crate::report::{Directions, Evidence, Finding, Fix, FlowName, MAX_FLOWS, MAX_FRAMES, Severity, Where};
+use crate::report::{Directions, Evidence, Finding, Fix, MAX_FLOWS, MAX_FRAMES, Severity, Where};
 use crate::time::Time;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
@@ -173,8 +173,7 @@ pub fn merge(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut flows: Vec<u32> = claims.iter().flat_map(|claim| claim.flows.iter().copied()).collect();
     flows.sort_unstable();
     flows.dedup();
-    let names: Vec<FlowName> =
-        flows.iter().take(MAX_FLOWS).filter_map(|serial| scene.pair(*serial)).map(super::PairView::name).collect();
+    let named: Vec<&PairView> = flows.iter().take(MAX_FLOWS).filter_map(|serial| scene.pair(*serial)).collect();
     let first = claims.iter().map(|claim| claim.first).min().unwrap_or_default();
     let last = claims.iter().map(|claim| claim.last).max().unwrap_or_default();
     // The best of each claim first, so that every flow gets a word before one gets two.
@@ -217,7 +216,8 @@ pub fn merge(scene: &Scene, claims: &[Claim]) -> Finding {
         direction: head.direction,
         cause: head.cause,
         protocol: head.protocol,
-        flows: names,
+        flows: named.iter().map(|pair| pair.name()).collect(),
+        serials: named.iter().map(|pair| pair.serial).collect(),
         flow_count: flows.len() as u64,
         packet_count: claims.iter().map(|claim| claim.packets).sum(),
         first,

@@ -2,7 +2,7 @@
 
 use super::testimony::Witness;
 use crate::align::clock::{ClockMap, Overlap};
-use crate::align::topology::{PairedFlow, ends};
+use crate::align::topology::PairedFlow;
 use crate::capture::{CaptureSummary, Files, Steps};
 use crate::facts::{
     Activity, Event, EventIndex, EventKind, GivenUp, LinkFacts, PairFacts, Tally, Track, TrackMore, pair_flags, state,
@@ -141,7 +141,7 @@ impl PairView {
 
     /// Inside and outside endpoint at a point.
     pub fn ends(&self, point: Point) -> Option<(Endpoint, Endpoint)> {
-        Some(ends(self.key(point)?, self.inside_is_high[point.index()]))
+        Some(self.key(point)?.ends(self.inside_is_high[point.index()]))
     }
 
     /// Inside and outside endpoint at the innermost point where it was seen.
@@ -208,23 +208,13 @@ impl PairView {
 
     /// Its names at both points, inside endpoint first.
     pub fn name(&self) -> FlowName {
-        let name = |point: Point| {
-            self.ends(point).map(|(inside, outside)| format!("{} {}", self.endpoint(inside), self.endpoint(outside)))
-        };
+        let name = |point: Point| self.key(point).map(|key| key.name(self.inside_is_high[point.index()]));
         FlowName { a: name(Point::A), b: name(Point::B), protocol: self.protocol_name() }
     }
 
     /// An endpoint as text.
     pub fn endpoint(&self, end: Endpoint) -> String {
-        match (self.family(), self.protocol()) {
-            (Family::Link, _) => {
-                let bytes = end.address.to_be_bytes();
-                bytes[10..].iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
-            }
-            (Family::V6, 6 | 17) => format!("[{}]:{}", end.ip(), end.port),
-            (_, 6 | 17) => format!("{}:{}", end.ip(), end.port),
-            _ => end.ip().to_string(),
-        }
+        self.a.or(self.b).unwrap_or_default().endpoint(end)
     }
 
     /// What the topology needs of a paired flow.

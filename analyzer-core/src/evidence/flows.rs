@@ -6,6 +6,7 @@ use crate::packet::FlowKey;
 use crate::point::{Direction, Point};
 use crate::report::FlowName;
 use crate::time::Time;
+use std::ops::Deref;
 
 /// A flow pair, or a flow of one point alone, in numbers.
 #[derive(Clone, Debug, Default)]
@@ -14,8 +15,8 @@ pub struct FlowStats {
     pub serial: u32,
     /// Serial number of the flow that had the same inner name until its mapping changed.
     pub successor_of: Option<u32>,
-    /// Its names.
-    pub name: FlowName,
+    /// `tcp`, `udp`, `quic`, `icmp`, …
+    pub protocol: &'static str,
     /// Its key by point, where it was seen.
     pub keys: [Option<FlowKey>; 2],
     /// By point: whether the higher end of the key is the inner one.
@@ -34,33 +35,55 @@ pub struct FlowStats {
     pub icmp_errors: u32,
 }
 
-/// One direction of a flow at one point.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// One direction of a flow at one point. What few flows have reads as if it stood here, see [`Trouble`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Side {
     /// Packets.
-    pub packets: u64,
+    pub packets: u32,
+    /// Packets found at the other point, whole or in parts.
+    pub matched: u32,
     /// Bytes of the IP packets.
     pub bytes: u64,
-    /// Packets found at the other point, whole or in parts.
-    pub matched: u64,
+    /// First and last packet, on A's clock.
+    pub seen: Option<(Time, Time)>,
+    /// What few flows have: a box, since there may be as many flows as there is memory for.
+    pub trouble: Option<Box<Trouble>>,
+}
+
+/// What few flows have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trouble {
     /// Packets seen at this point only, while the other capture ran.
-    pub unmatched: u64,
+    pub unmatched: u32,
     /// Packets seen at this point only, outside the time that both captures cover.
-    pub edge: u64,
+    pub edge: u32,
     /// TCP segments whose bytes had all been seen here before.
-    pub retransmissions: u64,
+    pub retransmissions: u32,
     /// Of these, of bytes that had been acknowledged.
-    pub spurious: u64,
+    pub spurious: u32,
     /// Packets seen twice.
-    pub duplicates: u64,
+    pub duplicates: u32,
     /// Checksums that do not verify and are not left to offload.
-    pub wrong_checksums: u64,
+    pub wrong_checksums: u32,
     /// Times that its sender closed the receive window.
-    pub zero_windows: u64,
-    /// First packet, on A's clock.
-    pub first: Option<Time>,
-    /// Last packet, on A's clock.
-    pub last: Option<Time>,
+    pub zero_windows: u32,
+}
+
+impl Deref for Side {
+    type Target = Trouble;
+
+    fn deref(&self) -> &Trouble {
+        const NONE: &Trouble = &Trouble {
+            unmatched: 0,
+            edge: 0,
+            retransmissions: 0,
+            spurious: 0,
+            duplicates: 0,
+            wrong_checksums: 0,
+            zero_windows: 0,
+        };
+        self.trouble.as_deref().unwrap_or(NONE)
+    }
 }
 
 impl FlowStats {
@@ -70,7 +93,7 @@ impl FlowStats {
         Self {
             serial: view.serial,
             successor_of: view.successor_of,
-            name: view.name(),
+            protocol: view.protocol_name(),
             keys: [view.a, view.b],
             inside_is_high: view.inside_is_high,
             sides: Direction::BOTH.map(|direction| Point::BOTH.map(|point| side(view, direction, point))),
@@ -87,10 +110,16 @@ impl FlowStats {
         for point in Point::BOTH {
             for direction in Direction::BOTH {
                 let side = &mut self.sides[direction.index()][point.index()];
-                side.first = side.first.map(|time| clock.to_a(point, time.0));
-                side.last = side.last.map(|time| clock.to_a(point, time.0));
+                side.seen = side.seen.map(|(first, last)| (clock.to_a(point, first.0), clock.to_a(point, last.0)));
             }
         }
+    }
+
+    /// Its names.
+    pub fn name(&self) -> FlowName {
+        let name =
+            |point: Point| self.keys[point.index()].as_ref().map(|key| key.name(self.inside_is_high[point.index()]));
+        FlowName { a: name(Point::A), b: name(Point::B), protocol: self.protocol }
     }
 
     /// One direction at one point.
@@ -100,34 +129,32 @@ impl FlowStats {
 
     /// First packet at either point, on A's clock.
     pub fn first(&self) -> Option<Time> {
-        self.sides.iter().flatten().filter_map(|side| side.first).min()
+        self.sides.iter().flatten().filter_map(|side| Some(side.seen?.0)).min()
     }
 
     /// Last packet at either point, on A's clock.
     pub fn last(&self) -> Option<Time> {
-        self.sides.iter().flatten().filter_map(|side| side.last).max()
+        self.sides.iter().flatten().filter_map(|side| Some(side.seen?.1)).max()
     }
 }
 
 fn side(view: &PairView, direction: Direction, point: Point) -> Side {
     let track = view.track(direction, point);
     let first = view.facts.first[direction.index()][point.index()];
-    let mut side = Side {
-        packets: track.packets.into(),
+    let trouble = view.more(direction, point).map(|more| Trouble {
+        unmatched: more.unmatched,
+        edge: more.edge,
+        retransmissions: more.retransmissions,
+        spurious: more.spurious,
+        duplicates: more.duplicates,
+        wrong_checksums: more.wrong,
+        zero_windows: more.zero_windows,
+    });
+    Side {
+        packets: track.packets,
+        matched: track.matched,
         bytes: track.bytes,
-        matched: track.matched.into(),
-        first: (first.frame > 0).then_some(Time(first.time)),
-        last: track.last().map(|stamp| Time(stamp.time)),
-        ..Side::default()
-    };
-    if let Some(more) = view.more(direction, point) {
-        side.unmatched = more.unmatched.into();
-        side.edge = more.edge.into();
-        side.retransmissions = more.retransmissions.into();
-        side.spurious = more.spurious.into();
-        side.duplicates = more.duplicates.into();
-        side.wrong_checksums = more.wrong.into();
-        side.zero_windows = more.zero_windows.into();
+        seen: track.last().filter(|_| first.frame > 0).map(|last| (Time(first.time), Time(last.time))),
+        trouble: trouble.filter(|trouble| *trouble != Trouble::default()).map(Box::new),
     }
-    side
 }

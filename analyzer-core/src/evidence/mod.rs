@@ -22,7 +22,7 @@ mod output;
 
 pub use charts::{Charts, Share, Traffic};
 pub use extract::{Extract, Picked, select, write};
-pub use flows::{FlowStats, Side};
+pub use flows::{FlowStats, Side, Trouble};
 pub use ladder::{Ladder, Rung, ladders};
 pub use matches::{Matches, Partner};
 pub use merge::merge;

@@ -1,5 +1,6 @@
 //! The flow key: two endpoints in canonical order, and the protocol.
 
+use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv6Addr};
 
 /// One end of a flow. IPv4 addresses are kept in their IPv4-mapped IPv6 form; MAC addresses (non-IP) in the last six bytes.
@@ -66,6 +67,47 @@ impl FlowKey {
         let low = Endpoint { address: source.address ^ address, port: source.port ^ port };
         let high = Endpoint { address: destination.address ^ address, port: destination.port ^ port };
         (Self { low, high, protocol, family }, from_high)
+    }
+
+    /// Inside and outside endpoint, by which of them is the inner one.
+    #[inline]
+    pub fn ends(&self, inside_is_high: bool) -> (Endpoint, Endpoint) {
+        if inside_is_high { (self.high, self.low) } else { (self.low, self.high) }
+    }
+
+    /// Both endpoints as text, the inside one first: `192.168.122.10:40364 198.51.100.7:443`.
+    pub fn name(&self, inside_is_high: bool) -> String {
+        /// As long as two IPv4 endpoints get.
+        const USUAL: usize = 2 * "255.255.255.255:65535".len() + 1;
+        let (inside, outside) = self.ends(inside_is_high);
+        let mut name = String::with_capacity(USUAL);
+        // Writing to a string does not fail.
+        let _ = self.write(inside, &mut name);
+        name.push(' ');
+        let _ = self.write(outside, &mut name);
+        name
+    }
+
+    /// One of its endpoints as text.
+    pub fn endpoint(&self, end: Endpoint) -> String {
+        let mut text = String::new();
+        let _ = self.write(end, &mut text);
+        text
+    }
+
+    fn write(&self, end: Endpoint, text: &mut String) -> fmt::Result {
+        match (self.family, self.protocol) {
+            (Family::Link, _) => {
+                let bytes = end.address.to_be_bytes();
+                for (place, byte) in bytes[10..].iter().enumerate() {
+                    write!(text, "{}{byte:02x}", if place == 0 { "" } else { ":" })?;
+                }
+                Ok(())
+            }
+            (Family::V6, 6 | 17) => write!(text, "[{}]:{}", end.ip(), { end.port }),
+            (_, 6 | 17) => write!(text, "{}:{}", end.ip(), { end.port }),
+            _ => write!(text, "{}", end.ip()),
+        }
     }
 }
 
