@@ -106,7 +106,7 @@ fn analyze(asked: &Analyze, engine: &dyn Engine) -> anyhow::Result<u8> {
     let hidden = select::select(&mut report, asked);
     let view = View { width: destination.width(), verbose: asked.verbose, quiet: asked.quiet, hidden };
     let drawn = page.is_some() || asked.format == Format::Html;
-    let ladders = if drawn { takeaway.ladders(&report, &trace) } else { Vec::new() };
+    let ladders = if drawn { takeaway.ladders(&report, &trace, asked.threads)? } else { Vec::new() };
     let material = Material { trace: &trace, ladders: &ladders };
     let mut bytes = render::render(asked.format, &report, material, view)?;
     if asked.format == Format::Human && !destination.colours(asked.color) {

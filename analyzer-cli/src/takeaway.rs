@@ -101,11 +101,17 @@ impl Takeaway {
     }
 
     /// The flow around the fault of each finding, where the captures can be read again.
-    pub(crate) fn ladders(&self, report: &Report, trace: &Trace) -> Vec<Option<Ladder>> {
+    pub(crate) fn ladders(
+        &self,
+        report: &Report,
+        trace: &Trace,
+        threads: usize,
+    ) -> anyhow::Result<Vec<Option<Ladder>>> {
         if self.captures.stream().is_some() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        evidence::ladders(&report.findings, trace, &|point| self.open(point))
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
+        Ok(pool.install(|| evidence::ladders(&report.findings, trace, &|point| self.open(point))))
     }
 
     fn write_evidence(

@@ -12,6 +12,7 @@ use crate::point::{Direction, Point};
 use crate::report::{Evidence, Finding, FlowName, Severity};
 use crate::seq;
 use crate::time::{MILLISECOND, SECOND, Time};
+use rayon::prelude::*;
 use std::collections::VecDeque;
 
 /// Findings that get a ladder: the worst, as far as anybody will look.
@@ -62,21 +63,22 @@ struct Step {
     direction: Direction,
 }
 
-/// The ladder of each finding; none where the captures cannot be read again cheaply, or the finding is of no flow.
+/// The ladder of each finding; none where the captures cannot be read again cheaply, or the finding is of no flow. Findings
+/// share the threads of the rayon pool that it is called in.
 pub fn ladders(findings: &[Finding], trace: &Trace, open: &Open<'_>) -> Vec<Option<Ladder>> {
-    let mut left = MOST_LADDERS;
-    let one = |finding: &Finding| {
-        if finding.severity == Severity::Info || left == 0 {
+    let worth = |(number, finding): (usize, &Finding)| (finding.severity != Severity::Info).then_some(number);
+    let drawn: Vec<usize> = findings.iter().enumerate().filter_map(worth).take(MOST_LADDERS).collect();
+    let one = |(number, finding): (usize, &Finding)| {
+        if !drawn.contains(&number) {
             return None;
         }
-        left -= 1;
         // A frame whose flow both captures show says most.
         let whole = |ladder: &Ladder| ladder.rungs.iter().any(|rung| rung.seen.iter().all(Option::is_some));
         let mut tried = finding.evidence.iter().take(2).filter_map(|cited| ladder(finding, cited, trace, open));
         let first = tried.next()?;
         if whole(&first) { Some(first) } else { tried.find(whole).or(Some(first)) }
     };
-    findings.iter().map(one).collect()
+    findings.par_iter().enumerate().map(one).collect()
 }
 
 fn ladder(finding: &Finding, cited: &Evidence, trace: &Trace, open: &Open<'_>) -> Option<Ladder> {
@@ -110,7 +112,7 @@ fn ladder(finding: &Finding, cited: &Evidence, trace: &Trace, open: &Open<'_>) -
             |cited: &&Evidence| rung.seen[cited.point.index()].is_some_and(|(frame, _)| frame == trace.number(cited));
         rung.note = finding.evidence.iter().find(cites).map(|cited| cited.note.clone()).unwrap_or_default();
     }
-    Some(Ladder { flow: flow.name.clone(), rungs })
+    Some(Ladder { flow: flow.name(), rungs })
 }
 
 /// How long after it entered a packet may still leave.
