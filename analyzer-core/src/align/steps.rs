@@ -71,13 +71,12 @@ impl Leaps {
     }
 }
 
-/// The steps of both clocks, by point.
-pub fn find(leaps: &[Leaps; 2], mut samples: Vec<Sample>) -> [Steps; 2] {
+/// The steps of both clocks, by point, from packets in the order of their frames.
+pub fn find(leaps: &[Leaps; 2], samples: &[Sample]) -> [Steps; 2] {
     if leaps.iter().any(|leaps| leaps.back.len() > MOST) {
         return Default::default();
     }
     let back = [leaps[0].steps_back(), leaps[1].steps_back()];
-    samples.sort_unstable_by_key(|sample| sample.frames);
     let differences: Vec<i64> = samples
         .iter()
         .map(|sample| {
@@ -194,7 +193,7 @@ mod tests {
             for point in 0..2 {
                 let step = after(150, by);
                 let (leaps, samples) = captures(|of, n| if of == point { step(n) } else { 0 }, |_| 9_000);
-                let found = find(&leaps, samples);
+                let found = find(&leaps, &samples);
                 let list = found[point].list();
                 assert_eq!(list.len(), 1, "{by} at {point}: {found:?}");
                 assert_eq!(list[0].frame, 151, "{by} at {point}");
@@ -208,7 +207,7 @@ mod tests {
     fn one_clock_of_two_captures_steps_in_both() {
         let step = after(150, -5 * SECOND);
         let (leaps, samples) = captures(|_, n| step(n), |_| 9_000);
-        for found in find(&leaps, samples) {
+        for found in find(&leaps, &samples) {
             assert!((found.list()[0].by + 5 * SECOND).abs() < 30 * MILLISECOND, "{found:?}");
         }
     }
@@ -220,7 +219,7 @@ mod tests {
         let queue = |n: i64| if (100..200).contains(&n) { 900 * MILLISECOND } else { 9_000 };
         let stall = |n: i64| if (100..150).contains(&n) { (150 - n) * 20 * MILLISECOND } else { 9_000 };
         for (leaps, samples) in [captures(drift, steady), captures(|_, _| 0, queue), captures(|_, _| 0, stall)] {
-            assert_eq!(find(&leaps, samples), <[Steps; 2]>::default());
+            assert_eq!(find(&leaps, &samples), <[Steps; 2]>::default());
         }
     }
 
@@ -233,10 +232,11 @@ mod tests {
             leaps[0].observe(sample.frames[0], sample.times[0]);
             sample.frames[1] = (sample.frames[1] + 199) % 400 + 1;
         }
-        samples.sort_by_key(|sample| sample.frames[1]);
-        for sample in &samples {
+        let mut of_b = samples.clone();
+        of_b.sort_by_key(|sample| sample.frames[1]);
+        for sample in &of_b {
             leaps[1].observe(sample.frames[1], sample.times[1]);
         }
-        assert_eq!(find(&leaps, samples), <[Steps; 2]>::default());
+        assert_eq!(find(&leaps, &samples), <[Steps; 2]>::default());
     }
 }

@@ -19,15 +19,19 @@ use std::cell::LazyCell;
 use std::collections::HashSet;
 
 impl Engine<'_> {
+    /// Once all is read only facts are needed; the rest makes room for what is made of them.
+    pub(super) fn forget_packets(&mut self) {
+        self.points.iter_mut().for_each(Ingest::forget_rows);
+        self.pairing.forget_packets();
+    }
+
     pub(super) fn report(
         mut self,
         options: &Options,
         witnesses: Witnesses,
         steps: [Steps; 2],
     ) -> Result<Traced, Error> {
-        // From here on only facts are needed; the rest makes room for what is made of them.
-        self.points.iter_mut().for_each(Ingest::forget_rows);
-        self.pairing.forget_packets();
+        self.forget_packets();
         let mut pairs = std::mem::take(&mut self.finished);
         let finished = pairs.len();
         let (mut flows, mut paired) = (self.finished_count, self.finished_paired);

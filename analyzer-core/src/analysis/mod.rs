@@ -221,8 +221,8 @@ impl Analysis {
         let idle_time = IDLE_TIME.max(2 * SECOND * witnesses.host.value(&UDP_STREAM));
         let interfaces = self.interfaces;
         let time = [options.from, options.to];
+        let room = Room::new(options.memory);
         let run = |readers: [CaptureSet; 2], offset: Option<Coarse>| {
-            let room = Room::new(options.memory);
             let mut engine = Engine::new(readers, room, progress.as_deref(), cancel.as_deref(), every_flow);
             engine.idle_time = idle_time;
             if matches {
@@ -243,7 +243,8 @@ impl Analysis {
                         [(0, a), (1, b)].map(|(point, paths)| CaptureSet::open(paths, interfaces[point].as_ref()));
                     Ok([a?, b?])
                 };
-                let survey = Survey::new(open()?, cancel.as_deref()).ok_or(Error::Cancelled)?;
+                done.forget_packets();
+                let survey = Survey::new(open()?, room.surveyed, cancel.as_deref()).ok_or(Error::Cancelled)?;
                 steps = survey.steps();
                 let offset = if done.matched() == 0 { survey.offset(&steps) } else { None };
                 if offset.is_some() || steps.iter().any(|steps| !steps.is_empty()) {

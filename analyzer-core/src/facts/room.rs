@@ -21,6 +21,9 @@ const WAITING: u64 = 128;
 /// A packet whose flow waits for its partner.
 const HELD: u64 = 112;
 
+/// A packet that the look for clock steps remembers: its place in a table that doubles, at both points, and as a sample.
+const SURVEYED: u64 = 192;
+
 /// Most of each thing that is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
@@ -34,6 +37,8 @@ pub struct Room {
     pub waiting: usize,
     /// Packets of flows without a partner, at each point.
     pub held: usize,
+    /// Packets remembered at each point while a clock is suspected of having been set: after the reading, when none is held.
+    pub surveyed: usize,
     /// Bytes of the busier capture in a window.
     pub window: u64,
 }
@@ -51,6 +56,7 @@ impl Room {
             listed: room(8, LISTED, 200_000),
             waiting: room(16, WAITING, 512 * 1024),
             held: room(32, HELD, 128 * 1024),
+            surveyed: room(16, SURVEYED, 256 * 1024),
             // New flows of one window come on top of the others before any can go.
             window: (limit / 128).clamp(256 << 10, 4 << 20),
         }
@@ -82,6 +88,7 @@ mod tests {
                 + room.waiting as u64 * WAITING
                 + room.held as u64 * 2 * HELD;
             assert!(FIXED + sum <= limit, "{limit}: {room:?}");
+            assert!(room.surveyed as u64 * SURVEYED <= (limit - FIXED) / 16, "{limit}: {room:?}");
         }
     }
 
