@@ -21,27 +21,34 @@ Examples:
   pcapdiff explain tcp-reset                     what it is and how it looks
 Exit status: 0 nothing found, 1 findings, 2 trouble. --help has all options.";
 
-/// Below the long one.
+/// Below the long one. Paragraphs are one line each, which clap wraps to the terminal; examples fit 80 columns unwrapped.
 const MORE_EXAMPLES: &str = "\
 Examples:
-  pcapdiff virbr0.pcap uplink.pcap                     what happened between the two, and what to do
-  pcapdiff --format json a.pcap b.pcap | jq .findings  the same for programs
-  pcapdiff --only tcp-reset -v a.pcap b.pcap           one kind of fault, with every frame that proves it
-  pcapdiff ring/virbr0/ 'ring/uplink*.pcap'            ring-buffer files (tcpdump -C/-G/-W) of each point
-  pcapdiff --a in1.pcap in2.pcap --b out*.pcap         the same, file by file
+  pcapdiff virbr0.pcap uplink.pcap
+      what happened between the two, and what to do
+  pcapdiff --format json a.pcap b.pcap | jq .findings
+      the same for programs
+  pcapdiff --only tcp-reset -v a.pcap b.pcap
+      one kind of fault, with every frame that proves it
+  pcapdiff ring/virbr0/ 'ring/uplink*.pcap'
+      ring-buffer files (tcpdump -C/-G/-W) of each point
+  pcapdiff --a in1.pcap in2.pcap --b out*.pcap
+      the same, file by file
   pcapdiff both.pcapng --a-interface virbr0 --b-interface eth0
-                                                       both points in one file (dumpcap -i virbr0 -i eth0)
-  pcapdiff any.pcap --a-interface 4 --b-interface 2    the same by interface number (tcpdump -i any)
+      both points in one file (dumpcap -i virbr0 -i eth0)
+  pcapdiff any.pcap --a-interface 4 --b-interface 2
+      the same by interface number (tcpdump -i any)
   pcapdiff --host 192.168.122.10 --from +30s a.pcap b.pcap
-                                                       one guest, from 30 s after the start on
-  pcapdiff explain tcp-reset                           how it looks, what is mistaken for it, what to do
+      one guest, from 30 s after the start on
+  pcapdiff explain tcp-reset
+      how it looks, what is mistaken for it, what to do
 
-Settings: the nearest pcapdiff.toml in this folder or one above it, else pcapdiff/pcapdiff.toml in $XDG_CONFIG_HOME
-or ~/.config, may set defaults for --format, --color, --progress, --quiet, --verbose, --only, --ignore,
---min-severity, --min-confidence, --threads, --memory (each by its name) and, under [thresholds], for --threshold.
+Settings: the nearest pcapdiff.toml in this folder or one above it, else pcapdiff/pcapdiff.toml in $XDG_CONFIG_HOME or \
+~/.config, may set defaults for --format, --color, --progress, --quiet, --verbose, --only, --ignore, --min-severity, \
+--min-confidence, --threads, --memory (each by its name) and, under [thresholds], for --threshold.
 
-Exit status: 0 nothing found, 1 findings of severity warning or error, 2 trouble.
-Ctrl-C ends the reading; what was found so far is reported, with status 2.";
+Exit status: 0 nothing found, 1 findings of severity warning or error, 2 trouble. Ctrl-C ends the reading; what was \
+found so far is reported, with status 2.";
 
 /// What happened between two captures of the same traffic, who did it, and what to change.
 #[derive(Debug, Parser)]
