@@ -159,6 +159,26 @@ fn an_interface_that_is_not_there_is_answered_with_those_that_are() {
     );
 }
 
+/// `tcpdump -i any` on the host: the guest's link, the bridge and the uplink are interfaces 2, 3 and 4.
+#[test]
+fn a_capture_of_all_interfaces_holds_both_points() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/formats/any");
+    let output = run(&folder, &["any.pcap"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("pcapdiff any.pcap --a-interface 2 --b-interface 3"), "{}", stderr(&output));
+    for (a, b, found) in [("3", "4", &["tcp-reset between 5"][..]), ("2", "4", &["tcp-reset between 5"])] {
+        let output = run(&folder, &["any.pcap", "--a-interface", a, "--b-interface", b, "-f", "json"]);
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a report");
+        let loud = report["findings"].as_array().unwrap().iter().filter(|finding| finding["severity"] != "info");
+        let told = loud.map(|finding| {
+            let [id, place] = ["id", "where"].map(|key| finding[key].as_str().unwrap());
+            format!("{id} {place} {}", finding["flow_count"])
+        });
+        assert_eq!(told.collect::<Vec<_>>(), found, "{a} and {b}");
+        assert_eq!((&report["topology"]["kind"], &report["totals"]["matched"]), (&"nat".into(), &194.into()));
+    }
+}
+
 #[test]
 fn captures_given_the_wrong_way_round_are_turned() {
     let swapped = run(&pair(), &[PAIR[1], PAIR[0]]);
