@@ -115,11 +115,13 @@ impl Engine<'_> {
             interrupted: self.interrupted,
             thresholds: options.thresholds.clone(),
             missed: [0; 2],
+            left_out: [[false; 2]; 2],
             given_up: self.given_up,
             coverage: Vec::new(),
             witness,
         };
         scene.missed = detect::missed(&scene);
+        scene.left_out = detect::left_out(&scene);
         scene.coverage = detect::coverage(&scene);
         let findings = detect::run(&scene, self.detectors);
         let pairs = std::mem::take(&mut scene.pairs);

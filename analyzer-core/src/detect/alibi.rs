@@ -1,7 +1,7 @@
 //! Alibis: reasons why a packet may be missing at a point although nothing was lost.
 
 use super::scene::{PairView, Scene};
-use crate::facts::{Event, EventKind, Fate, size_class};
+use crate::facts::{Event, EventKind, Fate, TrackMore, size_class};
 use crate::packet::row::tcp_flags;
 use crate::packet::{Family, Kind};
 use crate::point::{Direction, Point};
@@ -164,12 +164,66 @@ pub fn doubled(scene: &Scene, point: Point) -> bool {
     again >= FEWEST && again * SHARE >= judged(leaving) && unmatched * SHARE >= judged(entering)
 }
 
-/// Whether a point's capture shows nothing at all of a direction, and enough of the other one: it was taken in one
-/// direction only (`tcpdump -Q`).
+/// Acknowledgments of bytes that a point never saw, from which on its capture lacks that direction by intent: if it missed
+/// every second packet by mistake, five in a row would be a matter of 1 in 32, and none of the other direction missing
+/// beside them one of 1 in 1024.
+const UNSEEN: u64 = 5;
+
+/// Whether a point's capture was taken in the other direction only (`tcpdump -Q`): of packets to a single host it shows none
+/// of this one, and enough of the other, fewer of which do where they answer this one; or what it shows has come back
+/// ([`only_in`]).
 pub fn one_way(scene: &Scene, point: Point, direction: Direction) -> bool {
-    /// Fewest packets of the other direction.
+    /// Packets of the other direction that are enough without a word about this one.
     const ENOUGH: u64 = 20;
-    scene.tally.packets(direction, point) == 0 && scene.tally.packets(direction.reverse(), point) >= ENOUGH
+    let (entry, reverse) = (direction.entry(), direction.reverse());
+    let (mut seen, mut other, mut answers) = (0_u64, 0_u64, 0_u64);
+    for pair in scene.pairs.iter().filter(|pair| pair.family() != Family::Link) {
+        if never_forwarded(pair.inner_ends().1.ip()) {
+            continue;
+        }
+        seen += u64::from(pair.track(direction, point).packets);
+        let back = u64::from(pair.track(reverse, point).packets);
+        other += back;
+        let [own, answer] = [direction, reverse].map(|way| pair.facts.first[way.index()][entry.index()]);
+        let asked = own.frame > 0 && answer.frame > 0 && own.time < answer.time;
+        answers += if asked && !pair.is_tcp() { back } else { 0 };
+    }
+    let unseen = acked_unseen(scene, point, direction);
+    (seen == 0 && (other >= ENOUGH || unseen + answers >= UNSEEN))
+        || (point == Point::B && direction == Direction::Outbound && only_in(scene))
+}
+
+/// Acknowledgments at a point of bytes of a direction that it never saw.
+fn acked_unseen(scene: &Scene, point: Point, direction: Direction) -> u64 {
+    let connections = scene.pairs.iter().filter(|pair| pair.is_tcp());
+    connections.filter_map(|pair| pair.more(direction, point)).map(|more| u64::from(more.acked_unseen)).sum()
+}
+
+/// Whether B holds only what comes in by the uplink: of what leaves there, TCP's segments are acknowledged before they stand
+/// there, if they ever do. Those that do have come back.
+pub fn only_in(scene: &Scene) -> bool {
+    /// Segments that stand there too late.
+    const LATE: u64 = 3;
+    let (mut left, mut late) = (0_u64, 0_u64);
+    for pair in scene.pairs.iter().filter(|pair| pair.is_tcp()) {
+        left += u64::from(pair.track(Direction::Outbound, Point::B).packets);
+        let counted = |point, count: fn(&TrackMore) -> u32| pair.more(Direction::Outbound, point).map_or(0, count);
+        // What its sender repeats although it was acknowledged is late at both points.
+        let repeated = counted(Point::A, |more| more.retransmissions);
+        late += u64::from(counted(Point::B, |more| more.spurious).saturating_sub(repeated));
+    }
+    let unseen = acked_unseen(scene, Point::B, Direction::Outbound);
+    if unseen < UNSEEN {
+        return false;
+    }
+    if left == 0 {
+        return true;
+    }
+    // A capture that misses packets misses both directions.
+    let inbound =
+        scene.pairs.iter().filter(|pair| pair.both()).filter_map(|pair| pair.more(Direction::Inbound, Point::A));
+    let missed: u64 = inbound.map(|more| u64::from(more.unmatched.saturating_sub(more.made))).sum();
+    late >= LATE && missed * 10 <= unseen
 }
 
 /// Whether something limits what can be said of a point.

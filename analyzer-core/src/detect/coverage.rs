@@ -282,13 +282,14 @@ fn filters(scene: &Scene, point: Point, limits: &mut Vec<Coverage>) {
     }
     for direction in Direction::BOTH {
         let other = scene.tally.packets(direction, point.other());
-        if other >= 20 && alibi::one_way(scene, point, direction) {
+        if other > 0 && scene.leaves_out(direction, point) {
+            let back = if scene.tally.packets(direction, point) > 0 { " but what has come back" } else { "" };
             limits.push(limit(
                 "filter-mismatch",
                 Some(point),
                 format!(
-                    "The capture of {} shows no {} packets at all, that of {} shows {}: taken in one direction only \
-                     (tcpdump -Q)?",
+                    "The capture of {} shows no {} packets at all{back}, that of {} shows {}: taken in one direction \
+                     only (tcpdump -Q)?",
                     name(point),
                     if direction == Direction::Outbound { "outbound" } else { "inbound" },
                     name(point.other()),

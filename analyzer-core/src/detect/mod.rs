@@ -46,6 +46,12 @@ pub(crate) fn missed(scene: &Scene) -> [u64; 2] {
     crate::point::Point::BOTH.map(|point| alibi::count_missed(scene, point))
 }
 
+/// By direction and point: whether a capture was taken without that direction.
+pub(crate) fn left_out(scene: &Scene) -> [[bool; 2]; 2] {
+    use crate::point::{Direction, Point};
+    Direction::BOTH.map(|direction| Point::BOTH.map(|point| alibi::one_way(scene, point, direction)))
+}
+
 /// Runs all detectors: those that come with the library, and those of the caller.
 pub(crate) fn run(scene: &Scene, added: &[Box<dyn Detector>]) -> Vec<Finding> {
     let all: Vec<&dyn Detector> = detectors::BUILT_IN.iter().copied().chain(added.iter().map(AsRef::as_ref)).collect();

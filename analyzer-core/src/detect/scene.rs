@@ -56,6 +56,8 @@ pub struct Scene {
     pub thresholds: BTreeMap<String, f64>,
     /// Packets that each capture missed although they must have passed it.
     pub missed: [u64; 2],
+    /// By direction and point: whether the capture there was taken without that direction.
+    pub left_out: [[bool; 2]; 2],
     /// What there was no room for.
     pub given_up: GivenUp,
     /// What limits the verdicts.
@@ -275,6 +277,11 @@ impl Scene {
     /// The events of one pair among them, by time.
     pub fn pair_events(&self, kind: EventKind, point: Point, direction: Direction, pair: u32) -> &[Event] {
         self.events.of_pair(kind, point.index(), direction.index(), pair)
+    }
+
+    /// Whether a point's capture was taken in the other direction only (`tcpdump -Q`).
+    pub fn leaves_out(&self, direction: Direction, point: Point) -> bool {
+        self.left_out[direction.index()][point.index()]
     }
 
     /// How many events of a kind there were.

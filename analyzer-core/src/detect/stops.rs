@@ -1,7 +1,6 @@
 //! When flows stopped crossing for good: what `synchronous-drop` finds, and what keeps the host's silence from being taken
 //! for a fault of new connections alone.
 
-use super::alibi;
 use super::scene::{PairView, Scene};
 use crate::facts::{Fate, Stamp, TrackMore, state};
 use crate::packet::Family;
@@ -125,7 +124,7 @@ fn by_host(scene: &Scene, pair: &PairView, usual: [f64; 2]) -> Option<Stop> {
         let (track, more) = (pair.track(direction, point), pair.more(direction, point)?);
         let run = &more.run;
         let open = run.count > 0 && (track.matched_order < run.first_order || track.matched == 0);
-        if !open || missed_by_capture(more) || alibi::one_way(scene, direction.exit(), direction) {
+        if !open || missed_by_capture(more) || scene.leaves_out(direction, direction.exit()) {
             return None;
         }
         let at = scene.clock.to_a(point, run.first.time);

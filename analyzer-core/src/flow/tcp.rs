@@ -42,6 +42,8 @@ pub const COPY_DISTANCE: u16 = 16;
 pub const AT_ONCE: i64 = MILLISECOND / 2;
 /// Ranges acknowledged unseen that are remembered for one direction.
 const MAX_MISSED: usize = 16;
+/// The longest of them: sequence numbers compare within half of their space (RFC 9293, section 3.4).
+const MAX_RANGE: u32 = 1 << 30;
 
 /// Takes a segment into account. `own` is its direction's track at this point, `reverse` the other direction's.
 #[inline]
@@ -236,8 +238,9 @@ fn acknowledge(row: &Row, own: &Track, reverse: &mut Track, facts: &mut PairFact
     let advance = seq::distance(row.ack, reverse.acked);
     if advance > 0 && advance < LARGEST_JUMP {
         reverse.acked = row.ack;
-        if reverse.has(state::SEQ) && (seq::after(row.ack, reverse.next) || reverse.has(state::HOLES)) {
-            acked_unseen(row, reverse, facts, 1 - direction, point);
+        // Where nothing of the other direction has been seen at all, what is acknowledged was not seen either.
+        if !reverse.has(state::SEQ) || seq::after(row.ack, reverse.next) || reverse.has(state::HOLES) {
+            acked_unseen(row, advance as u32, reverse, facts, 1 - direction, point);
         }
         if reverse.has(state::REPEATING) {
             acked_repetition(row, reverse, facts, 1 - direction, point);
@@ -268,19 +271,36 @@ fn acked_repetition(row: &Row, reverse: &mut Track, facts: &mut PairFacts, data_
     }
 }
 
-/// An acknowledgment passes over bytes that this point never saw.
+/// An acknowledgment passes over bytes that this point never saw: some of the `advance` that it brings.
 #[cold]
-fn acked_unseen(row: &Row, reverse: &mut Track, facts: &mut PairFacts, data_direction: usize, point: usize) {
+fn acked_unseen(
+    row: &Row,
+    advance: u32,
+    reverse: &mut Track,
+    facts: &mut PairFacts,
+    data_direction: usize,
+    point: usize,
+) {
     let more = facts.more_mut(data_direction, point);
     let mut missed = 0_u32;
     let ranges = &mut more.missed;
     let mut note = |low: u32, high: u32| {
         missed += high.wrapping_sub(low);
+        // A capture of one direction misses all of the other: one range.
+        if let Some(last) = ranges.last_mut().filter(|last| last.1 == low && high.wrapping_sub(last.0) < MAX_RANGE) {
+            last.1 = high;
+            return;
+        }
         if ranges.len() == MAX_MISSED {
             ranges.remove(0);
         }
         ranges.push((low, high));
     };
+    if !reverse.has(state::SEQ) {
+        note(row.ack.wrapping_sub(advance), row.ack);
+        more.acked_unseen += 1;
+        return;
+    }
     more.holes.drain_before(row.ack, &mut note);
     if seq::after(row.ack, reverse.next) {
         note(reverse.next, row.ack);
@@ -381,6 +401,16 @@ mod tests {
         assert_eq!(flow.segment(0, 100, 1, 500), Class::Duplicate, "identification zero");
         flow.frame = 1;
         assert_eq!(flow.segment(0, 100, 1, 500), Class::Retransmission, "an identification of its own");
+    }
+
+    #[test]
+    fn a_point_that_sees_one_direction_only_has_missed_what_is_acknowledged_there() {
+        let mut flow = Flow::default();
+        for (seq, ack) in [(1, 100), (2, 600), (3, 600), (4, 1100)] {
+            flow.segment(1, seq, ack, 1);
+        }
+        let more = flow.facts.more[0][1].as_ref().expect("something was missed");
+        assert_eq!((more.acked_unseen, &more.missed[..]), (2, &[(100, 1100)][..]));
     }
 
     #[test]

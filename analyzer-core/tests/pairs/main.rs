@@ -4,6 +4,7 @@
 mod case;
 mod catalogue;
 mod cut;
+mod directions;
 mod each;
 mod evidence;
 mod filters;

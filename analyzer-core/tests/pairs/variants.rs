@@ -8,7 +8,7 @@ use analyzer_core::Analysis;
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
-const ETHERNET: u32 = 1;
+pub(crate) const ETHERNET: u32 = 1;
 const RAW: u32 = 101;
 const COOKED: u32 = 113;
 const COOKED_2: u32 = 276;
@@ -60,23 +60,24 @@ const EXCEPTIONS: &[(&str, &[&str], &str)] = &[
 
 /// A record.
 #[derive(Clone)]
-struct Frame {
+pub(crate) struct Frame {
     /// Nanoseconds since 1970.
-    time: i64,
-    data: Vec<u8>,
+    pub(crate) time: i64,
+    pub(crate) data: Vec<u8>,
     /// Its length on the wire.
     length: usize,
 }
 
+/// A capture of one link type.
 #[derive(Clone)]
-struct Capture {
-    link: u32,
-    frames: Vec<Frame>,
+pub(crate) struct Capture {
+    pub(crate) link: u32,
+    pub(crate) frames: Vec<Frame>,
 }
 
 impl Capture {
     /// Reads a pcap file with microseconds in the byte order of this machine's tcpdump; `None` for another.
-    fn read(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         const MAGIC: u32 = 0xa1b2_c3d4;
         let word = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
         if word(0)? != MAGIC {
@@ -95,7 +96,8 @@ impl Capture {
         Some(Self { link: word(20)?, frames })
     }
 
-    fn pcap(&self, big: bool, nano: bool) -> Vec<u8> {
+    /// As a classic file.
+    pub(crate) fn pcap(&self, big: bool, nano: bool) -> Vec<u8> {
         let word = |value: u32| if big { value.to_be_bytes() } else { value.to_le_bytes() };
         let half = |value: u16| if big { value.to_be_bytes() } else { value.to_le_bytes() };
         let mut bytes = word(if nano { 0xa1b2_3c4d } else { 0xa1b2_c3d4 }).to_vec();

@@ -12,7 +12,8 @@
 //! - frames of other senders do not come twice.
 //!
 //! Set also when B holds only what comes in (`tcpdump -Q in`), and frames with a MAC from inside stand there; A may hold
-//! both directions, or only what leaves the same link (`-Q out`).
+//! both directions, or only what leaves the same link (`-Q out`). That B does is known from connections: nothing that leaves
+//! stands there although it is acknowledged, or what does was acknowledged before it came.
 //!
 //! A trailer on the second copy (such as a VSS Monitoring time stamp) and padding to 60 bytes prove that it went through
 //! a device outside.
@@ -190,16 +191,8 @@ fn in_and_out(scene: &Scene) -> Option<Claim> {
 
 /// B holds what comes in and nothing that leaves; what stands there with a MAC from inside has come back.
 fn only_in(scene: &Scene) -> Option<Claim> {
-    /// Packets that prove which directions a capture holds.
-    const ENOUGH: u32 = 20;
-    let connections = scene.pairs.iter().filter(|pair| pair.is_tcp());
-    let (mut left, mut entered, mut came) = (0, 0, 0);
-    for pair in connections {
-        left += pair.track(Direction::Outbound, Point::B).packets;
-        entered += pair.track(Direction::Outbound, Point::A).packets;
-        came += pair.track(Direction::Inbound, Point::B).packets;
-    }
-    if left > 0 || entered < ENOUGH || came < ENOUGH {
+    let acknowledged_before = alibi::only_in(scene);
+    if !acknowledged_before && !nothing_leaves(scene) {
         return None;
     }
     let inside: BTreeSet<u64> = scene
@@ -210,18 +203,38 @@ fn only_in(scene: &Scene) -> Option<Claim> {
         .filter(|(_, way)| *way == Direction::Outbound)
         .map(|(mac, _)| mac)
         .collect();
+    let from_inside = |mac: Option<(u64, Direction)>| mac.is_some_and(|(mac, _)| inside.contains(&mac));
     let back: Vec<&PairView> = scene
         .pairs
         .iter()
-        .filter(|pair| pair.both() && !pair.is_tcp())
-        .filter(|pair| pair.macs[1].is_some_and(|(mac, _)| inside.contains(&mac)))
+        .filter(|pair| pair.both() && (!pair.is_tcp() || pair.track(Direction::Outbound, Point::B).matched > 0))
+        // A connection's first frame at B may well be the peer's: what left of it and stands there came back.
+        .filter(|pair| from_inside(pair.macs[if pair.is_tcp() { 0 } else { 1 }]))
         .collect();
-    came_back(scene, &back, "B holds inbound packets only")
+    let why = if acknowledged_before {
+        "B holds inbound packets only: what left was acknowledged there before it stood there, if it ever did"
+    } else {
+        "B holds inbound packets only"
+    };
+    came_back(scene, &back, why)
+}
+
+/// Whether connections show that B holds nothing of what leaves, by their number alone.
+fn nothing_leaves(scene: &Scene) -> bool {
+    /// Packets that prove which directions a capture holds.
+    const ENOUGH: u32 = 20;
+    let connections = || scene.pairs.iter().filter(|pair| pair.is_tcp());
+    let packets = |way, point| connections().map(|pair| pair.track(way, point).packets).sum::<u32>();
+    packets(Direction::Outbound, Point::B) == 0
+        && packets(Direction::Outbound, Point::A) >= ENOUGH
+        && packets(Direction::Inbound, Point::B) >= ENOUGH
 }
 
 /// The claim that what was matched of these flows has come back in.
 fn came_back(scene: &Scene, back: &[&PairView], why: &'static str) -> Option<Claim> {
-    let matched = |pair: &PairView| pair.tracks.iter().map(|way| u64::from(way[1].matched)).sum::<u64>();
+    // What a peer sends has not come back; which way other packets went may be a guess.
+    let ways = |pair: &PairView| Direction::BOTH.into_iter().take(if pair.is_tcp() { 1 } else { 2 });
+    let matched = |pair: &PairView| ways(pair).map(|way| u64::from(pair.track(way, Point::B).matched)).sum::<u64>();
     let packets: u64 = back.iter().map(|pair| matched(pair)).sum();
     if (packets as f64) < SPEC.value(scene, "reflected-frame.frames") {
         return None;
@@ -230,10 +243,12 @@ fn came_back(scene: &Scene, back: &[&PairView], why: &'static str) -> Option<Cla
     claim.packets = packets;
     let macs: BTreeSet<u64> = back.iter().filter_map(|pair| pair.macs[0]).map(|mac| mac.0).collect();
     for pair in back {
-        for way in Direction::BOTH {
+        for way in ways(pair) {
             let first = pair.facts.first[way.index()];
-            claim.cite(scene, Point::A, first[0].frame, first[0].time, "left here");
-            claim.cite(scene, Point::B, first[1].frame, first[1].time, "and came back in");
+            if !pair.is_tcp() {
+                claim.cite(scene, Point::A, first[0].frame, first[0].time, "left here");
+            }
+            claim.cite(scene, Point::B, first[1].frame, first[1].time, "came back in");
         }
     }
     let trailers = scene.link[Point::B.index()].trailers.0;

@@ -1,0 +1,109 @@
+//! Captures of one direction (`tcpdump -Q in`, `-Q out`), made of whole ones: what a reflecting network sends back is then
+//! the only copy that B has.
+
+use crate::case::{self, Case};
+use crate::each::each;
+use crate::judge;
+use crate::variants::{Capture, ETHERNET, Frame};
+use analyzer_core::{Analysis, Options};
+use serde_json::{Value, json};
+use std::io::Cursor;
+use std::net::Ipv4Addr;
+
+fn read(case: &Case, point: usize) -> Option<Capture> {
+    let capture = Capture::read(&std::fs::read(case.input(point)).expect("it can be read"))?;
+    (capture.link == ETHERNET).then_some(capture)
+}
+
+fn report(a: &Capture, b: &Capture) -> Value {
+    let [a, b] = [a, b].map(|capture| Cursor::new(capture.pcap(false, false)));
+    let report = Analysis::builder().a_reader("a", a).b_reader("b", b).run().expect("both are captures");
+    serde_json::to_value(report).expect("a report serialises")
+}
+
+/// What a frame says, without the padding and the trailer that a device on the way may have added.
+fn said(frame: &Frame) -> &[u8] {
+    let length = match frame.data.get(12..14) {
+        Some([8, 0]) => 14 + usize::from(u16::from_be_bytes([frame.data[16], frame.data[17]])),
+        Some([8, 6]) => 42,
+        _ => frame.data.len(),
+    };
+    &frame.data[..length.min(frame.data.len())]
+}
+
+/// B divided into what left and what came in: of frames from inside the first copy left, and the second came back.
+fn divided(b: &Capture, inside: &[Vec<u8>]) -> [Capture; 2] {
+    /// The longest delay of a reflection in the lab is a tenth of that.
+    const SOON: i64 = 500_000_000;
+    let mut parts = [0, 1].map(|_| Capture { link: b.link, frames: Vec::new() });
+    let mut waiting: Vec<&Frame> = Vec::new();
+    for frame in &b.frames {
+        let own = inside.iter().any(|mac| frame.data[6..12] == **mac);
+        waiting.retain(|first| frame.time - first.time < SOON);
+        let first = waiting.iter().position(|first| said(first) == said(frame)).filter(|_| own);
+        match (own, first) {
+            (true, None) => waiting.push(frame),
+            (true, Some(place)) => drop(waiting.remove(place)),
+            (false, _) => {}
+        }
+        parts[usize::from(!own || first.is_some())].frames.push(frame.clone());
+    }
+    parts
+}
+
+#[test]
+fn a_reflection_is_found_by_captures_of_one_direction() {
+    for case in case::named(&["reflected", "reflected_all", "reflected_broadcasts", "reflected_late"]) {
+        let (a, b) = (read(&case, 0).expect("Ethernet"), read(&case, 1).expect("Ethernet"));
+        let whole = report(&a, &b);
+        let found =
+            whole["findings"].as_array().into_iter().flatten().find(|finding| finding["id"] == "reflected-frame");
+        let macs = found.expect("the whole pair shows it")["details"]["macs"].as_array().expect("MACs").clone();
+        let inside: Vec<Vec<u8>> = macs
+            .iter()
+            .filter_map(Value::as_str)
+            .map(|mac| mac.split(':').map(|byte| u8::from_str_radix(byte, 16).expect("hexadecimal")).collect())
+            .collect();
+        let [out, back] = divided(&b, &inside);
+        for (name, inner) in [("both directions", &a), ("what leaves", &out)] {
+            let faults = judge::judge(&case.truth, &report(inner, &back));
+            assert!(faults.is_empty(), "{}, A holds {name}, B what comes in: {faults:#?}", case.name);
+        }
+    }
+}
+
+/// The MAC that sends from an IPv4 address.
+fn mac_of(capture: &Capture, address: Ipv4Addr) -> Option<Vec<u8>> {
+    let from =
+        |frame: &&Frame| frame.data.get(12..14) == Some(&[8, 0]) && frame.data.get(26..30) == Some(&address.octets());
+    capture.frames.iter().find(from).map(|frame| frame.data[6..12].to_vec())
+}
+
+/// What the halves of these cases show besides, and why.
+const SHOWN_BESIDES: &[(&str, &str, &str)] = &[
+    ("loss_udp_beyond", "transit-loss", "nothing comes in at all: which directions B holds cannot be known"),
+    ("partial_leak_udp", "dns-unanswered", "the questions went out unfinished, which B does not hold"),
+    ("rst_host_5flows__ahead37", "transit-loss", "the segments that the host answered with the resets that B lacks"),
+    ("rst_host_5flows__half_second", "transit-loss", "as above"),
+    ("rst_host_5flows__truncated", "transit-loss", "as above"),
+];
+
+#[test]
+fn what_comes_in_alone_makes_no_fault_behind_nat() {
+    let cases: Vec<Case> = case::all().into_iter().filter(Case::plain).collect();
+    let wrong = each(&cases, |case| {
+        let (Some(a), Some(b)) = (read(case, 0), read(case, 1)) else { return Vec::new() };
+        let topology = case.report(Options::default()).expect("a report").topology;
+        let outside: Option<Ipv4Addr> = topology.outside_address.and_then(|text| text.parse().ok());
+        let Some(host) = outside.and_then(|address| mac_of(&b, address)) else { return Vec::new() };
+        let kept = b.frames.iter().filter(|frame| frame.data[6..12] != host).cloned().collect();
+        let ids = ["expect", "also"].iter().flat_map(|key| case.truth[*key].as_array().cloned().unwrap_or_default());
+        let shown = SHOWN_BESIDES.iter().filter(|(of, ..)| *of == case.name).map(|(_, id, _)| json!(id));
+        let allowed: Vec<Value> =
+            ids.map(|entry| if entry.is_string() { entry } else { entry["id"].clone() }).chain(shown).collect();
+        let report = report(&a, &Capture { link: b.link, frames: kept });
+        let faults = judge::judge(&json!({ "also": allowed }), &report);
+        faults.into_iter().map(|fault| format!("{}, B in only: {fault}", case.name)).collect()
+    });
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
