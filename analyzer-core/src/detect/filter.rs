@@ -29,9 +29,13 @@ pub(super) fn filters(scene: &Scene, claims: &[Claim], flows: &[u32]) -> Filters
         frames.dedup();
         // A number says nothing without its file, and a filter cannot name one.
         if let Some(frames) = of_one_file(&scene.files[point.index()], &frames) {
-            let filter = by_frame(&ranges(&frames));
-            if filter.len() <= LONGEST {
-                return filter;
+            let ranges = ranges(&frames);
+            // A range takes a digit and a comma at least: most long lists need not be written to be known as such.
+            if ranges.len() <= LONGEST / 2 {
+                let filter = by_frame(&ranges);
+                if filter.len() <= LONGEST {
+                    return filter;
+                }
             }
         }
         by_flow(scene, point, claims, flows, &frames)
@@ -100,6 +104,7 @@ fn by_flow(scene: &Scene, point: Point, claims: &[Claim], flows: &[u32], frames:
         .iter()
         .filter_map(|serial| scene.pair(*serial))
         .filter_map(|pair| flow_filter(pair, point, way))
+        .take(MOST_FLOWS + 1)
         .collect();
     match named.as_slice() {
         [] => within,
