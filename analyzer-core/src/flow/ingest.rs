@@ -183,6 +183,8 @@ pub struct Ingest {
     pub link: LinkFacts,
     /// Rows decoded ahead of their window, by [`Ingest::peek`] or to bring them in order.
     queue: Queue,
+    /// Room for the slots of rows that are taken from the queue; empty.
+    taken: Vec<u32>,
     /// A record was older than the one before it: from then on rows are put in order before they are looked up.
     disordered: bool,
     /// A row of this window came later than any before: those after it had been filed already.
@@ -216,6 +218,7 @@ impl Ingest {
             presence: Presence::default(),
             link: LinkFacts::default(),
             queue: Queue::default(),
+            taken: Vec::new(),
             disordered: false,
             too_late: false,
             by_id: Vec::new(),
@@ -348,7 +351,7 @@ impl Ingest {
     /// `border`.
     fn take_queue(&mut self, until: i64, border: i64) {
         let mut queue = std::mem::take(&mut self.queue);
-        let mut taken = Vec::new();
+        let mut taken = std::mem::take(&mut self.taken);
         queue.take(until, border, &mut taken);
         let (rows, keys) = queue.slots();
         for slots in taken.chunks(BATCH) {
@@ -356,6 +359,7 @@ impl Ingest {
         }
         queue.give_back(&mut taken);
         self.queue = queue;
+        self.taken = taken;
     }
 
     /// Reads one window from a file whose records are not in order.

@@ -1,7 +1,8 @@
 //! Rows that wait: for a window that is yet to come, or for rows that stand behind them in the file and belong before them.
 //!
 //! A row stays where it was decoded; what is put in order are small places that name it. Rows that come in order cost
-//! nothing but their place, and a row that comes some places late moves as many of those.
+//! nothing but their place. Where some came late, those that can be taken are spread over short stretches of time, in which
+//! hardly any stands beside another, so that each is moved once.
 
 use crate::packet::{FlowKey, Row};
 use crate::time::MILLISECOND;
@@ -13,8 +14,10 @@ pub(super) const DISORDER: i64 = 10 * MILLISECOND;
 const MARGIN: i64 = 4;
 /// Least disorder that a capture is read with once it showed some.
 const LEAST: i64 = MILLISECOND / 10;
-/// Places that a late row moves up at once; from there on all are sorted when they are needed.
-const STEPS: usize = 64;
+/// Most stretches of time that places are spread over.
+const STRETCHES: usize = 1 << 12;
+/// Steps that a place may take on average within its stretch; where many crowd into few, sorting by comparison is quicker.
+const STEPS: usize = 8;
 
 /// Where a row stands, and when.
 #[derive(Clone, Copy, Debug)]
@@ -25,13 +28,68 @@ struct Place {
     time: i64,
 }
 
+/// Sorts places that stand nearly in order: by the stretch of time that each belongs to, then those of a stretch.
+#[derive(Debug, Default)]
+struct Spread {
+    places: Vec<Place>,
+    sorted: Vec<Place>,
+    /// By stretch, where its next place goes.
+    next: Vec<u32>,
+}
+
+impl Spread {
+    /// The places by time, those of one time as they came; none is before `from`.
+    fn sort(&mut self, from: i64) -> &[Place] {
+        let Self { places, sorted, next } = self;
+        let to = places.iter().map(|place| place.time).max().unwrap_or(from);
+        let stretches = places.len().next_power_of_two().min(STRETCHES);
+        let length =
+            (u64::BITS - to.abs_diff(from).leading_zeros()).saturating_sub(stretches.ilog2()).min(u64::BITS - 1);
+        let stretch = |place: &Place| (place.time.abs_diff(from) >> length) as usize & (stretches - 1);
+        next.clear();
+        next.resize(stretches, 0);
+        for place in &*places {
+            next[stretch(place)] += 1;
+        }
+        let mut sum = 0;
+        for next in &mut *next {
+            sum += std::mem::replace(next, sum);
+        }
+        sorted.clone_from(places);
+        for place in &*places {
+            let next = &mut next[stretch(place)];
+            sorted[*next as usize] = *place;
+            *next += 1;
+        }
+        let mut steps = 0;
+        for index in 1..sorted.len() {
+            let place = sorted[index];
+            let mut at = index;
+            while at > 0 && sorted[at - 1].time > place.time {
+                sorted[at] = sorted[at - 1];
+                at -= 1;
+            }
+            sorted[at] = place;
+            steps += index - at;
+            if steps > STEPS * sorted.len() {
+                sorted.sort_by_key(|place| place.time);
+                break;
+            }
+        }
+        sorted
+    }
+}
+
 /// Rows in the order of their times.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     rows: Vec<Row>,
     keys: Vec<FlowKey>,
     free: Vec<u32>,
+    /// In the order of the file; once they are sorted, in that of their times.
     places: Vec<Place>,
+    /// Puts those that can be taken in order.
+    spread: Spread,
     /// Whether the places are not in order.
     unsorted: bool,
     /// Earliest time among places that may not be in order.
@@ -39,6 +97,8 @@ pub(super) struct Queue {
     era: u32,
     /// Latest time of the era.
     newest: i64,
+    /// The largest disorder seen.
+    worst: i64,
     /// How far back a row may belong; 0 as long as all came in order.
     slack: i64,
 }
@@ -57,36 +117,41 @@ impl Queue {
         (slot as u32, &mut self.rows[slot], &mut self.keys[slot])
     }
 
-    /// Puts the row that was decoded to a slot before those that are a little younger. A clock that was set back is no
-    /// disorder.
+    /// Puts the row that was decoded to a slot behind those that wait, even if it is a little older. A clock that was set back
+    /// is no disorder.
     #[inline]
     pub(super) fn push(&mut self, slot: u32) {
         let time = self.rows[slot as usize].time;
         if self.places.is_empty() {
             self.earliest = time;
         }
-        if time >= self.newest || self.newest.saturating_sub(time) > DISORDER {
-            self.era += u32::from(time < self.newest);
+        if time >= self.newest {
             self.newest = time;
-            self.places.push(Place { era: self.era, slot, time });
+        } else {
+            self.push_late(time);
+        }
+        self.places.push(Place { era: self.era, slot, time });
+    }
+
+    /// A row to be pushed has an earlier time than one before it.
+    #[inline]
+    fn push_late(&mut self, time: i64) {
+        let by = self.newest.saturating_sub(time);
+        if by > DISORDER {
+            self.era += 1;
+            self.newest = time;
             return;
         }
-        self.late(self.newest - time);
-        self.earliest = self.earliest.min(time);
-        let first = self.places.len().saturating_sub(STEPS);
-        let stands = |place: &Place| place.era != self.era || place.time <= time;
-        let at = first + self.places[first..].partition_point(stands);
-        let place = Place { era: self.era, slot, time };
-        if self.unsorted || at == first && at > 0 && !stands(&self.places[at - 1]) {
-            self.unsorted = true;
-            self.places.push(place);
-        } else {
-            self.places.insert(at, place);
+        if by > self.worst {
+            self.late(by);
         }
+        self.earliest = self.earliest.min(time);
+        self.unsorted = true;
     }
 
     /// A row came this much too late.
     pub(super) fn late(&mut self, by: i64) {
+        self.worst = self.worst.max(by);
         self.slack = self.slack.max(by.saturating_mul(MARGIN).clamp(LEAST, DISORDER));
     }
 
@@ -123,17 +188,47 @@ impl Queue {
     pub(super) fn take(&mut self, until: i64, border: i64, taken: &mut Vec<u32>) {
         let border = border.min(until);
         if self.unsorted {
-            if self.earliest >= border && self.places[0].era == self.era {
+            let Some(first) = self.places.first() else { return };
+            // Of one era, all that can be taken come before all others: only they need to be put in order now.
+            if first.era == self.era {
+                self.take_unsorted(border, taken);
                 return;
             }
-            self.places.sort_by_key(|place| (place.era, place.time));
-            self.unsorted = false;
+            self.sort();
         }
         let era = self.era;
         let ready = |place: &Place| place.time < if place.era == era { border } else { until };
         let count = self.places.iter().take_while(|place| ready(place)).count();
         taken.extend(self.places.drain(..count).map(|place| place.slot));
         self.earliest = self.places.first().map_or(i64::MAX, |place| place.time);
+    }
+
+    /// Takes the rows before `border`, in order, out of places of one era that are in none.
+    fn take_unsorted(&mut self, border: i64, taken: &mut Vec<u32>) {
+        if self.earliest >= border {
+            return;
+        }
+        let mut earliest = i64::MAX;
+        let ready = &mut self.spread.places;
+        ready.clear();
+        self.places.retain(|place| {
+            let stays = place.time >= border;
+            if stays {
+                earliest = earliest.min(place.time);
+            } else {
+                ready.push(*place);
+            }
+            stays
+        });
+        taken.extend(self.spread.sort(self.earliest).iter().map(|place| place.slot));
+        self.earliest = earliest;
+        self.unsorted = !self.places.is_empty();
+    }
+
+    /// Puts all places in order.
+    fn sort(&mut self) {
+        self.places.sort_by_key(|place| (place.era, place.time));
+        self.unsorted = false;
     }
 
     /// The slots of rows that were taken may hold others.
@@ -149,8 +244,7 @@ impl Queue {
     /// The rows in order.
     pub(super) fn iter(&mut self) -> impl Iterator<Item = (&Row, &FlowKey)> {
         if self.unsorted {
-            self.places.sort_by_key(|place| (place.era, place.time));
-            self.unsorted = false;
+            self.sort();
         }
         self.places.iter().map(|place| (&self.rows[place.slot as usize], &self.keys[place.slot as usize]))
     }
