@@ -14,6 +14,10 @@ impl Engine<'_> {
         /// Captures of one host that were started together see its first packet this close to one another: crossing it
         /// takes well below a millisecond.
         const START: i64 = 10 * MILLISECOND;
+        /// The last packets of a capture that was killed may be missing: the kernel hands a block of them over once it is full
+        /// or after libpcap's timeout (`tp_retire_blk_tov`, packet_mmap.rst), which is a second in tcpdump
+        /// (`timeout`, tcpdump.c 4.99).
+        const BLOCK: i64 = SECOND;
         for point in 0..2 {
             let Some((first, last)) = self.points[point].presence.span else { continue };
             let other = 1 - point;
@@ -21,13 +25,12 @@ impl Engine<'_> {
             let through = if point == 1 { Direction::Inbound } else { Direction::Outbound };
             let activity = &self.points[other].activity;
             let (first, last) = (self.on_a(point, first), self.on_a(point, last));
-            let margin = 500 * MILLISECOND;
             let started_late = activity.first(through).is_some_and(|time| self.on_a(other, time) < first - START);
             self.overlap.from[point] = if started_late { first } else { i64::MIN };
             if self.points[point].stop == Stop::End {
                 let passed = activity.last(through).map(|time| self.on_a(other, time));
-                // Nor does silence prove a fault where nothing had been coming back before it either.
-                let ended_early = passed.is_none_or(|time| time > last + margin / 5 || time < last - 2 * margin);
+                // Nor does silence prove a fault where nothing had been coming back for a block's time before it either.
+                let ended_early = passed.is_none_or(|time| time > last + GUARD || time < last - BLOCK);
                 self.overlap.to[point] = if ended_early { last } else { i64::MAX };
             }
             if let Some((from, to)) = self.bounds {
