@@ -222,6 +222,9 @@ pub struct TrackMore {
     pub echo: EchoPace,
     /// Silences of this direction while the other spoke: last packet before, first after. The longest few.
     pub gaps: Vec<(Stamp, Stamp)>,
+    /// Silences of both directions after which the same bytes came several times at once, as no sender sends them: what had
+    /// been held back. First repetition, and the silence before it in nanoseconds; the first few.
+    pub held: Vec<(Stamp, i64)>,
 }
 
 impl TrackMore {
@@ -490,8 +493,10 @@ pub struct PairFacts {
     rare: Option<Box<Rare>>,
     /// SYN options by direction and point.
     pub syn: Option<Box<[[SynOptions; 2]; 2]>>,
-    /// Silence of both directions before the latest packet, by point, in nanoseconds.
+    /// The latest notable silence of both directions, by point, in nanoseconds.
     pub silence: [i64; 2],
+    /// Times of the packets that ended these silences.
+    pub resumed: [i64; 2],
     /// First packet by direction and point.
     pub first: [[Stamp; 2]; 2],
     /// TCP, by direction: what the entry point had seen when the first segment passed the exit point (sequence number).

@@ -40,6 +40,8 @@ const LARGEST_JUMP: i32 = 1 << 30;
 pub const COPY_DISTANCE: u16 = 16;
 /// Sooner than this no sender repeats: a probe timeout is 10 ms at least (RFC 8985, section 7.2).
 pub const AT_ONCE: i64 = MILLISECOND / 2;
+/// The same without the room that the other needs, where several repetitions are seen.
+const SOONEST_REPETITION: i64 = 10 * MILLISECOND;
 /// Ranges acknowledged unseen that are remembered for one direction.
 const MAX_MISSED: usize = 16;
 /// The longest of them: sequence numbers compare within half of their space (RFC 9293, section 3.4).
@@ -200,7 +202,9 @@ fn out_of_line(
             facts.probe[direction] = (0, 0);
         }
     }
+    let (resumed, silence) = (facts.resumed[point], facts.silence[point]);
     let more = facts.more_mut(direction, point);
+    note_held(more, resumed, silence);
     if own.has(state::ACK) && !seq::after(end, own.acked) {
         more.spurious += 1;
         return Class::Spurious;
@@ -225,6 +229,23 @@ fn repeat_head(more: &mut TrackMore, row: &Row, size: u32) {
     let heavier = head.times > 1 && worst.passed;
     if continues || outranks && (!worst.passed || head.times > 1) || heavier {
         *worst = head;
+    }
+}
+
+/// Two repetitions of the same head right after a silence: they had been held back, since no sender sends them so. One alone
+/// may repeat what was sent before the silence.
+fn note_held(more: &mut TrackMore, resumed: i64, silence: i64) {
+    /// Most silences remembered.
+    const MOST: usize = 8;
+    let (head, worst) = (more.head, more.worst_head);
+    // An acknowledgment between them begins a new head.
+    let before = if head.times > 1 || worst.seq != head.seq { head } else { worst };
+    let soon = |later: i64, earlier: i64| (0..SOONEST_REPETITION).contains(&(later - earlier));
+    let several = before.times > 1 || before.first != head.first;
+    let together = soon(head.last.time, before.first.time) && soon(before.first.time, resumed);
+    let known = more.held.last().is_some_and(|(first, _)| *first == before.first);
+    if several && together && !known && more.held.len() < MOST {
+        more.held.push((before.first, silence));
     }
 }
 
@@ -411,6 +432,34 @@ mod tests {
         }
         let more = flow.facts.more[0][1].as_ref().expect("something was missed");
         assert_eq!((more.acked_unseen, &more.missed[..]), (2, &[(100, 1100)][..]));
+    }
+
+    #[test]
+    fn repetitions_that_come_at_once_after_a_silence_had_been_held() {
+        let mut flow = Flow::default();
+        flow.segment(1, 1, 100, 0);
+        (flow.facts.silence[1], flow.facts.resumed[1]) = (900 * MILLISECOND, 0);
+        for _ in 0..4 {
+            flow.segment(0, 100, 1, 500);
+        }
+        flow.segment(1, 1, 600, 0);
+        flow.segment(0, 100, 1, 500);
+        let more = flow.facts.more[0][1].as_ref().expect("a repetition");
+        assert_eq!(more.held, [(Stamp { time: 0, frame: 3 }, 900 * MILLISECOND)]);
+    }
+
+    #[test]
+    fn acknowledgments_between_held_repetitions_do_not_hide_them() {
+        let mut flow = Flow::default();
+        flow.segment(1, 1, 100, 0);
+        (flow.facts.silence[1], flow.facts.resumed[1]) = (900 * MILLISECOND, 0);
+        flow.segment(0, 100, 1, 500);
+        flow.segment(1, 1, 600, 0);
+        flow.segment(0, 100, 1, 500);
+        assert!(flow.facts.more[0][1].as_ref().is_some_and(|more| more.held.is_empty()), "one alone proves nothing");
+        flow.segment(1, 1, 600, 0);
+        flow.segment(0, 100, 1, 500);
+        assert_eq!(flow.facts.more[0][1].as_ref().map(|more| more.held.len()), Some(1));
     }
 
     #[test]

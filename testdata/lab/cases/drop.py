@@ -9,8 +9,8 @@ from labkit.traffic import background, was_reset
 SYMPTOMS = ["retransmission", "one-sided-retransmission", "transit-loss", "tcp-reset", "udp-stall"]
 
 
-def talkers(run, n, flows, pause=0.1, udp=0, base=443):
-    live = [run.tcp(base + (i % 3), guest=n.guests[i % len(n.guests)], address=n.server_addresses[i % len(n.server_addresses)], timeout=20) for i in range(flows)]
+def talkers(run, n, flows, pause=0.1, udp=0, base=443, guest=None):
+    live = [run.tcp(base + (i % 3), guest=guest or n.guests[i % len(n.guests)], address=n.server_addresses[i % len(n.server_addresses)], timeout=20) for i in range(flows)]
     threads = [t.talk(pause) for t in live]
     for i in range(udp):
         u = run.udp(6000 + i)
@@ -203,6 +203,44 @@ def stall(run, flows, seconds, place, udp=0, into=True):
         time.sleep(1.7)
     return dict(facts=f"the wire ({place}) holds all frames for {seconds} s, then delivers them",
                 expect=[finding("synchronous-stall", where=place, flows=flows, duration=seconds)], also=["retransmission"])
+
+
+@case("stall_one_guest", flows=6, seconds=1.1)
+@case("stall_one_guest_sends", flows=8, seconds=0.9, into=False, inside="10.77.3")
+def stall_one_guest(run, flows, seconds, into=True, **net):
+    """Of two guests the link of one freezes for {seconds} s (also towards the guest: {into}), holds what it has, and resumes; the other guest's connections go on all the time."""
+    n = run.network(guests=2, wires=("inside",), **net)
+    w = run.wire("inside")
+    with run.capture("-s 128", "-s 128"):
+        talkers(run, n, flows, pause=0.06)
+        time.sleep(1.5)
+        w.freeze(into=into)
+        time.sleep(seconds)
+        w.thaw()
+        time.sleep(1.5)
+    return dict(facts=f"the wire of guest 1 holds all frames for {seconds} s, then delivers them; guest 2 has no wire",
+                expect=[finding("synchronous-stall", where="inside", flows=flows // 2, duration=seconds)], also=["retransmission"])
+
+
+@case("ok_one_guest_pauses", flows=6, seconds=1.2)
+def one_guest_pauses(run, flows, seconds):
+    """Of two guests the applications of one pause for {seconds} s together, while its kernel acknowledges what the server sends; the other guest's connections go on."""
+    n = run.network(guests=2)
+    with run.capture("-s 128", "-s 128"):
+        talkers(run, n, flows // 2, pause=0.06, guest=n.guests[1])
+        quiet = [run.tcp(443, guest=n.guests[0], timeout=20) for _ in range(flows // 2)]
+        for t in quiet * 6:
+            assert t.exchange(100, 200)
+            time.sleep(0.05)
+        until = time.time() + seconds
+        while time.time() < until:
+            for t in quiet:
+                t.send(t.s, 200)
+            time.sleep(0.3)
+        for t in quiet * 6:
+            t.exchange(100, 200)
+            time.sleep(0.05)
+    return dict(facts=f"{flows // 2} clients of guest 1 send nothing for {seconds} s, and nothing is lost or repeated", expect=[])
 
 
 @case("tcp_peer_dead", who="peer", flows=1)

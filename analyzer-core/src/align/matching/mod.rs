@@ -417,6 +417,7 @@ impl Shard {
         own.state &= !state::AFTER_SILENCE;
         if seen.idle >= NOTABLE_SILENCE {
             facts.silence[point] = seen.idle;
+            facts.resumed[point] = row.time;
             own.state |= state::AFTER_SILENCE;
         }
         own.last_time = row.time;

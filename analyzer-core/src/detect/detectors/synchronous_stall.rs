@@ -13,6 +13,10 @@
 //! - and in two flows or more TCP itself proves it: their senders had to repeat segments into the silence, or the first
 //!   packets after it bring the same bytes several times at once, which no sender does: they had been held back.
 //!
+//! Set for one guest while others speak when its flows, `synchronous-stall.flows` or more of them and three of five that were
+//! alive, resume within 50 ms of one another, TCP proves it in two of them, and in one the same bytes come several times at
+//! once.
+//!
 //! # Mistaken for it
 //! - All applications pause: then nobody repeats anything.
 //! - A capture that stopped: then the other capture shows packets that must have passed it, and the receivers acknowledge
@@ -26,13 +30,15 @@
 //! # References
 //! RFC 6298 (a sender waits 200 ms or more, and longer each time, before it repeats).
 
+mod one_guest;
+
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{clock_time, counted, duration, point_name};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold};
 use crate::facts::{Event, EventKind, Gap};
 use crate::packet::Family;
 use crate::point::{Direction, Point};
-use crate::report::{Directions, Finding, Severity, Where};
+use crate::report::{Directions, Finding, Fix, Severity, Where};
 use crate::time::{MILLISECOND, SECOND, Time};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -104,6 +110,11 @@ pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
             claims.push((silence.from, silence.to, claim));
         }
     }
+    for claim in one_guest::observe(scene) {
+        if !claims.iter().any(|(from, to, _)| claim.first < *to && *from < claim.last) {
+            claims.push((claim.first, claim.last, claim));
+        }
+    }
     claims.into_iter().map(|(.., claim)| claim).collect()
 }
 
@@ -142,8 +153,13 @@ fn silences(scene: &Scene, point: Point, direction: Direction) -> Vec<Silence> {
 /// Whether a direction was silent at a point during a silence, but for its edges.
 fn silent(scene: &Scene, silence: &Silence, point: Point, direction: Direction) -> bool {
     let edge = EDGE.min(silence.length() / 4);
-    let from = scene.clock.from_a(point, Time(silence.from.0 + edge));
-    let to = scene.clock.from_a(point, Time(silence.to.0 - BURST.min(edge)));
+    let (from, to) = (Time(silence.from.0 + edge), Time(silence.to.0 - BURST.min(edge)));
+    silent_for(scene, point, direction, from, to)
+}
+
+/// Whether nothing of a direction passed a point in a time.
+fn silent_for(scene: &Scene, point: Point, direction: Direction, from: Time, to: Time) -> bool {
+    let (from, to) = (scene.clock.from_a(point, from), scene.clock.from_a(point, to));
     scene.activity[point.index()].silence_within(direction, from, to) >= to - from
 }
 
@@ -319,6 +335,18 @@ pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
         _ => "Nothing came out of the host, although packets entered it,",
     };
     let more = if claims.len() > 1 { format!(", the longest of {} times", claims.len()) } else { String::new() };
+    finding.fixes = fixes(finding.place);
+    if let Some(guest) = longest.details.get("guest").and_then(|guest| guest.as_str()) {
+        finding.summary = format!(
+            "Nothing came from {guest} for {}{more}, in {} at once from {} on, while others spoke; then all of them went on \
+             together.",
+            duration((seconds * 1e9) as i64),
+            counted(longest.flows.len() as u64, "live flow"),
+            clock_time(longest.first),
+        );
+        finding.details.insert("guest".into(), guest.into());
+        return finding;
+    }
     finding.summary = format!(
         "{who} for {}{more}, in {} at once from {} on; then {} packets came within half a second.",
         duration((seconds * 1e9) as i64),
@@ -326,7 +354,11 @@ pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
         clock_time(longest.first),
         longest.number("burst_after"),
     );
-    finding.fixes = match finding.place {
+    finding
+}
+
+fn fixes(place: Where) -> Vec<Fix> {
+    match place {
         Where::Inside => vec![
             fix(
                 "Find what kept the guest's vCPUs or its vhost thread from running.",
@@ -358,6 +390,5 @@ pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
             &["cat /proc/net/softnet_stat", "mpstat -P ALL 1", "tc -s qdisc show dev UPLINK", "perf sched timehist"],
             "Columns two and three of softnet_stat count drops and times that the budget ran out.",
         )],
-    };
-    finding
+    }
 }
