@@ -55,7 +55,6 @@ const EXCEPTIONS: &[(&str, &[&str], &str)] = &[
     ("arp_unanswered_uplink", &["B raw", "both raw"], "no frames but those of IP"),
     ("duplicates_inbound", &["A captured twice in part"], "which copies the host made cannot be known"),
     ("duplicates_outbound_bridged", &["B captured twice in part"], "which copies the host made cannot be known"),
-    ("udp_nat_expiry", &["B 0.3 ms behind"], "a single packet stands in both captures: no second way to compare"),
 ];
 
 /// A record.

@@ -39,6 +39,28 @@ def udp_expiry(run, port, udp, stream, idle, chatter=1, flows=1, pushes=3, input
                 also=["transit-loss", "synchronous-drop"])
 
 
+@case("udp_expiry_alone", port=4500)
+@case("udp_expiry_alone_quiet_guest", port=5684, told=4)
+def udp_expiry_alone(run, port, told=0):
+    """The only flow there is: the guest speaks, the server goes on for a while ({told} datagrams that reach the guest), both are silent for longer than the NAT's timer of 2 s, then only the server speaks. Nothing else shows that A's capture still ran; the host's ICMP port unreachable is on B."""
+    n = run.network()
+    timers(n.host, 2, 2)
+    stray = n.host.rule("input", f"udp sport {port}", "accept")
+    with run.capture():
+        t = run.udp(port, sport=40011)
+        t.exchange(180, 250, times=4, pause=0.3)
+        for _ in range(told):
+            time.sleep(0.5)
+            assert t.down(200)
+        t.peer = (n.outside_address, t.c.getsockname()[1])
+        time.sleep(3.4)
+        t.c.settimeout(0.05)
+        arrived = sum(t.down(400) or time.sleep(0.6) or 0 for _ in range(4))
+    assert arrived == 0 and stray.count == 4, (arrived, stray.count)
+    return dict(facts=f"{stray.count} datagrams of the server reached the host's INPUT on the expired flow, none the guest",
+                expect=[finding("udp-stall", where="between", cause="nat-expired", protocol="udp", flows=1)], also=["transit-loss"])
+
+
 @case("udp_expiry_rebinding", port=7000)
 @case("udp_expiry_rebinding_2flows", port=2123, flows=2, outside="198.18.7")
 def udp_rebinding_after_push(run, port, flows=1, **net):
@@ -104,6 +126,25 @@ def quic_expiry(run, port, stream, idle, input_drop=False, size=5000):
             time.sleep(0.1)
         time.sleep(idle)
         arrived = q.down(size, timeout=4)
+    assert not arrived and stray.count >= 3, (arrived, stray.count)
+    return dict(facts=f"{stray.count} QUIC packets of the server reached the host's INPUT, none the guest",
+                expect=[finding("udp-stall", where="between", cause="nat-expired", protocol="quic", flows=1)], also=["transit-loss", "nat-rebinding"])
+
+
+@case("quic_expiry_after_push", port=443, stream=2)
+def quic_expiry_after_push(run, port, stream):
+    """A real QUIC connection; the server streams for a while and the guest only acknowledges, then both are silent for longer than the NAT's timer of {stream} s, and the server speaks again: the packets stop at the host. There is no other traffic."""
+    n = run.network()
+    timers(n.host, stream, stream)
+    stray = n.host.rule("input", f"udp sport {port}", "accept")
+    with run.capture():
+        q = run.quic(port)
+        assert q.up(200)
+        for _ in range(8):
+            assert q.down(900)
+            time.sleep(0.25)
+        time.sleep(stream + 1.4)
+        arrived = q.down(4000, timeout=3)
     assert not arrived and stray.count >= 3, (arrived, stray.count)
     return dict(facts=f"{stray.count} QUIC packets of the server reached the host's INPUT, none the guest",
                 expect=[finding("udp-stall", where="between", cause="nat-expired", protocol="quic", flows=1)], also=["transit-loss", "nat-rebinding"])

@@ -244,6 +244,30 @@ impl Shard {
         }
     }
 
+    /// Whether the host itself has refused the packet by ICMP, or one before it while the other end was silent: then it was
+    /// not forwarded, whether or not the other capture ran.
+    fn refused(&self, node: &Node) -> bool {
+        /// How soon it does: within 100 µs or so when it is idle.
+        const SOON: i64 = 5 * MILLISECOND;
+        /// The TTL of Linux (`ip_default_ttl`), from which what it forwards for the flow has to differ: a guest's own refusal
+        /// crosses the host.
+        const HOSTS: u8 = 64;
+        let (slot, direction, point) =
+            ((node.place >> 2) as usize, (node.place >> 1 & 1) as usize, (node.place & 1) as usize);
+        let answers = &self.tracks[slot][1 - direction];
+        if answers[point].ttl == 0 || answers[point].ttl == HOSTS {
+            return false;
+        }
+        let spoke = self.on_a(1 - point as u32, answers[1 - point].last_time);
+        self.facts[slot].icmp.iter().any(|error| {
+            error.direction as usize != direction
+                && error.point as usize == point
+                && error.ttl == HOSTS
+                && error.at.time <= node.time.saturating_add(SOON)
+                && spoke < self.on_a(point as u32, error.at.time)
+        })
+    }
+
     /// A packet stands at one point twice and once at the other.
     pub(super) fn stands_twice(&mut self, node: &Node) {
         let (slot, direction, point) =
@@ -270,11 +294,12 @@ impl Shard {
         let waited = self.now.saturating_sub(time);
         let hurried = (1 - WAIT..self.least_wait).contains(&waited);
         self.hurried += u64::from(hurried);
-        let facts = &mut self.facts[slot];
-        if !covered || hurried {
+        if hurried || !covered && !self.refused(&node) {
+            let facts = &mut self.facts[slot];
             facts.more_mut(direction, point).edge += 1;
             return;
         }
+        let facts = &mut self.facts[slot];
         if node.touched && node.len == 0 {
             return;
         }
