@@ -226,6 +226,21 @@ pub fn only_in(scene: &Scene) -> bool {
     late >= LATE && missed * 10 <= unseen
 }
 
+/// Whether a rewrite on the way may have given the packets of both ends one name, so that they stand at the other point in
+/// the wrong direction: all of one direction is missing there, and as many packets of the other are too many.
+pub fn one_name(pair: &PairView) -> bool {
+    Direction::BOTH.into_iter().any(|direction| {
+        let (entry, exit) = (direction.entry(), direction.exit());
+        let unmatched = |way, point| pair.more(way, point).map_or(0, |more| more.unmatched);
+        let missing = unmatched(direction, entry);
+        pair.both()
+            && missing > 0
+            && pair.track(direction, exit).packets == 0
+            && missing == pair.track(direction, entry).packets
+            && missing == unmatched(direction.reverse(), exit)
+    })
+}
+
 /// Whether something limits what can be said of a point.
 pub fn limited<'a>(scene: &'a Scene, id: &str, point: Point) -> Option<&'a Coverage> {
     scene.coverage.iter().find(|limit| limit.id == id && limit.point.is_none_or(|at| at == point))

@@ -107,3 +107,34 @@ fn what_comes_in_alone_makes_no_fault_behind_nat() {
     });
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
+
+#[test]
+fn packets_that_were_given_one_name_are_ambiguous_and_not_lost() {
+    for case in case::named(&["ok_mix"]) {
+        let (a, b) = (read(&case, 0).expect("Ethernet"), read(&case, 1).expect("Ethernet"));
+        // Echo messages with their ends exchanged: neither their checksums nor those of the headers change. At A the peer asks
+        // and the guest answers; at B both seem to come from the peer.
+        let exchanged = |capture: &Capture, kinds: &[u8]| {
+            let mut capture = capture.clone();
+            for frame in &mut capture.frames {
+                let echo = frame.data.get(12..14) == Some(&[8, 0]) && frame.data[23] == 1;
+                if echo && kinds.contains(&frame.data[34]) {
+                    frame.data[26..34].rotate_left(4);
+                }
+            }
+            capture
+        };
+        let (a, b) = (exchanged(&a, &[0, 8]), exchanged(&b, &[8]));
+        let report = report(&a, &b);
+        let faults = judge::judge(&json!({}), &report);
+        assert!(faults.is_empty(), "{}: {faults:#?}", case.name);
+        let because: Vec<&Value> = report["findings"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|finding| finding["id"] == "transit-loss")
+            .map(|finding| &finding["details"]["because"])
+            .collect();
+        assert!(!because.is_empty() && because.iter().all(|because| *because == "ambiguous-direction"), "{because:?}");
+    }
+}

@@ -26,6 +26,7 @@
 //! - Superframes that are cut or merged between the points: bytes are compared, never frames.
 //! - Capture filters that differ, captures that start or end at other times.
 //! - tcpdump's own losses: what must have passed a point and is missing there tells how much it missed.
+//! - Addresses that a rewrite has made the same for both ends: the packets stand there in the other direction.
 //! - A policer by bytes loses large packets more often than small ones; that is no limit of size.
 //!
 //! # What to do
@@ -134,6 +135,11 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
             claim.severity = Severity::Info;
             claim.because = Some("duplicate-capture");
         }
+        let ambiguous = alibi::one_name(pair);
+        if ambiguous {
+            claim.severity = Severity::Info;
+            claim.because = Some("ambiguous-direction");
+        }
         let repeated = u64::from(pair.facts.lost_between[direction.index()]);
         claim.reasons = Reasons::default()
             .support(0.6, format!("in the capture of {} and not in that of {} while both ran", name(entry), name(exit)))
@@ -143,6 +149,11 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
                 capture_loss <= 0.001,
                 0.5,
                 format!("the capture of {} missed nothing that must have passed it", name(exit)),
+            )
+            .contradict_if(
+                ambiguous,
+                0.8,
+                "as many packets of the other direction stand beyond without a copy: both ends may have been given one name",
             )
             .contradict_if(
                 capture_loss > 0.001,
