@@ -108,6 +108,23 @@ fn missing(case: &Case, finding: &Value) -> (Vec<Frame>, Vec<Frame>) {
 }
 
 #[test]
+fn losses_on_the_way_to_the_gateway_have_a_row_of_their_own() {
+    let case = case::named(&["loss_to_gateway"]).remove(0);
+    let finding = findings(&case, "transit-loss").remove(0);
+    let (_, lost) = missing(&case, &finding);
+    let rows = finding["details"]["by_path"].as_array().expect("a table").clone();
+    for (path, to) in [("guest to gateway", "203.0.113.1"), ("guest to outside", "198.51.100.7")] {
+        let row = rows.iter().find(|row| row["path"] == path).unwrap_or_else(|| panic!("{path}: {rows:?}"));
+        assert_eq!(row["to"], to);
+        assert_eq!(
+            number(&row["lost"]),
+            lost.iter().filter(|frame| frame.target.0.to_string() == to).count() as u64,
+            "{path}"
+        );
+    }
+}
+
+#[test]
 fn lost_packets_are_in_the_first_capture_and_not_in_the_second() {
     for case in case::named(&[
         "loss_tcp_out",
@@ -116,6 +133,7 @@ fn lost_packets_are_in_the_first_capture_and_not_in_the_second() {
         "loss_bursty",
         "loss_pps_policer",
         "loss_size_soft",
+        "loss_to_gateway",
         "tcp_keepalive_death",
     ]) {
         for finding in findings(&case, "transit-loss") {

@@ -1,4 +1,5 @@
 """Loss: where, how much, and in what shape."""
+import socket
 import time
 
 from labkit.run import case, finding
@@ -125,6 +126,32 @@ def udp_loss(run, direction, port, percent, rate, **net):
         time.sleep(0.2)
     return dict(facts=f"{rule.count} of {sent} datagrams dropped by the host's rule, {direction}",
                 expect=[finding("transit-loss", where="between", direction=direction, lost=rule.count, shape="random")])
+
+
+@case("loss_to_gateway", percent=12)
+def loss_to_gateway(run, percent):
+    """The host drops {percent} % of what a guest sends by UDP to the server, and as much of what it sends to the gateway beyond the uplink."""
+    n = run.network()
+    with run.capture():
+        t = run.udp(5004)
+        t.exchange(100, 100, times=3, pause=0.05)
+        gateway = n.guest.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        near = n.router.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        near.bind((n.gateway, 5005))
+        gateway.connect((n.gateway, 5005))
+        gateway.send(b"first")
+        near.sendto(b"answer", near.recvfrom(100)[1])
+        rules = [n.host.rule("forward", f"udp dport {port} numgen random mod 100 < {percent}", "drop") for port in (5004, 5005)]
+        for _ in range(250):
+            gateway.send(run.random.randbytes(120))
+            t.c.send(run.random.randbytes(120))
+            time.sleep(0.008)
+        time.sleep(0.2)
+        gateway.close(), near.close()
+    lost = sum(rule.count for rule in rules)
+    assert all(rule.count >= 10 for rule in rules)
+    return dict(facts=f"{rules[0].count} datagrams to the server and {rules[1].count} to the gateway dropped by the host's rules",
+                expect=[finding("transit-loss", where="between", direction="outbound", lost=lost, flows=2)])
 
 
 @case("loss_udp_beyond", port=5004)

@@ -1,0 +1,89 @@
+//! What was lost beside what was offered: by size, by protocol, by path; and the rate at which loss begins.
+
+use crate::detect::{PairView, Scene, alibi};
+use crate::facts::{EventKind, SIZE_CLASSES};
+use crate::packet::Endpoint;
+use crate::point::{Direction, Point};
+use crate::time::{MILLISECOND, SECOND};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Lost packets by size of the IP packet, and what all flows of the direction offered of that size.
+pub(super) fn by_size(scene: &Scene, direction: Direction, pairs: &[&PairView]) -> Value {
+    let offered = &scene.tally.sizes[direction.index()][direction.entry().index()];
+    let lost: Vec<_> = pairs.iter().map(|pair| alibi::lost_sizes(scene, pair, direction)).collect();
+    let row = |class: usize| {
+        let lost = lost.iter().map(|sizes| sizes[class]).sum::<u64>();
+        json!({ "up_to": SIZE_CLASSES.get(class), "offered": offered[class], "lost": lost })
+    };
+    (0..offered.len()).filter(|&class| offered[class] > 0).map(row).collect()
+}
+
+/// Offered and lost packets of the flows by protocol.
+pub(super) fn by_protocol(scene: &Scene, direction: Direction, pairs: &[&PairView]) -> Value {
+    let mut rows = BTreeMap::<&str, (u64, u64)>::new();
+    for pair in pairs {
+        let (offered, lost) = rows.entry(pair.protocol_name()).or_default();
+        *offered += u64::from(pair.track(direction, direction.entry()).packets);
+        *lost += alibi::lost(scene, pair, direction);
+    }
+    rows.iter().map(|(name, (offered, lost))| json!({ "protocol": name, "offered": offered, "lost": lost })).collect()
+}
+
+/// Offered and lost packets of the flows by the hosts between which they go, most lost first.
+pub(super) fn by_path(scene: &Scene, direction: Direction, pairs: &[&PairView]) -> Value {
+    /// Most rows.
+    const MOST: usize = 16;
+    let mut rows = BTreeMap::<[u128; 2], (Value, u64, u64)>::new();
+    let gateway = gateway(scene);
+    for pair in pairs {
+        let (inner, outer) = pair.inner_ends();
+        let ends = if direction == Direction::Outbound { [inner, outer] } else { [outer, inner] };
+        let (row, offered, lost) = rows.entry(ends.map(|end| end.address)).or_default();
+        let path = match (gateway == Some(outer.address), scene.inside_network(outer), direction) {
+            (true, _, Direction::Outbound) => "guest to gateway",
+            (true, _, Direction::Inbound) => "gateway to guest",
+            (_, true, _) => "guest to guest",
+            (_, _, Direction::Outbound) => "guest to outside",
+            (_, _, Direction::Inbound) => "outside to guest",
+        };
+        *offered += u64::from(pair.track(direction, direction.entry()).packets);
+        *lost += alibi::lost(scene, pair, direction);
+        let [from, to] = ends.map(|end| end.ip().to_string());
+        *row = json!({ "path": path, "from": from, "to": to, "offered": *offered, "lost": *lost });
+    }
+    let mut rows: Vec<(Value, u64, u64)> = rows.into_values().collect();
+    rows.sort_by_key(|&(_, _, lost)| std::cmp::Reverse(lost));
+    rows.into_iter().take(MOST).map(|(row, ..)| row).collect()
+}
+
+/// The gateway beyond B: the one address there whose MAC is asked for by ARP although packets go to other networks.
+fn gateway(scene: &Scene) -> Option<u128> {
+    let asked = scene.link[Point::B.index()].arp.keys().map(|&(target, asker)| (Endpoint::v4(target, 0), asker));
+    // What is asked for from outside is ours.
+    let ours = |end: &Endpoint| scene.boundary.is_outside(*end);
+    let inside: BTreeSet<u128> = scene.pairs.iter().map(|pair| pair.inner_ends().0.address).collect();
+    let beyond = asked.filter(|(target, _)| !ours(target) && !inside.contains(&{ target.address }));
+    let beyond: BTreeSet<u128> = beyond.map(|(target, _)| target.address).collect();
+    let only = beyond.first().copied().filter(|_| beyond.len() == 1)?;
+    let elsewhere = |pair: &PairView| pair.both() && !beyond.contains(&{ pair.inner_ends().1.address });
+    scene.pairs.iter().any(elsewhere).then_some(only)
+}
+
+/// Packets a second that all flows of the direction offered in the slowest bin of a tenth of a second (or more, in long
+/// captures) in which one of these flows lost a packet.
+pub(super) fn loss_begins_at(scene: &Scene, direction: Direction, pairs: &[&PairView]) -> Option<u64> {
+    let entry = direction.entry();
+    let series = scene.activity[entry.index()].series(direction);
+    let width = series.width().max(100 * MILLISECOND);
+    let mut offered = BTreeMap::<i64, u64>::new();
+    for (start, packets, _) in series.iter() {
+        *offered.entry(start.div_euclid(width)).or_default() += u64::from(packets);
+    }
+    let events = pairs.iter().flat_map(|pair| {
+        let own = scene.pair_events(EventKind::Unmatched, entry, direction, pair.serial);
+        own.iter().filter(|event| alibi::is_lost(pair, direction, event))
+    });
+    let slowest = events.filter_map(|event| offered.get(&event.time.div_euclid(width)).copied()).min()?;
+    Some((slowest as f64 * SECOND as f64 / width as f64).round() as u64)
+}
