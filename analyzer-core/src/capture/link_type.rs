@@ -7,6 +7,9 @@ use std::borrow::Cow;
 pub struct LinkType(pub u16);
 
 impl LinkType {
+    /// Ethernet.
+    pub const ETHERNET: Self = Self(1);
+
     /// A capture on `any` by Linux, with the number of the interface of each frame.
     pub const LINUX_SLL2: Self = Self(276);
 

@@ -111,13 +111,7 @@ impl Packet<'_> {
 
     #[inline(never)]
     fn judge_failed(&self, field: u16, pseudo: Sum, len: usize, verifiable: bool) -> Checksum {
-        // What offload leaves for the device to finish: the folded sum of the pseudo-header, not complemented. Where the
-        // device is to segment as well, its length may be left out, because it differs for each segment (Windows LSO).
-        let field = field.to_be();
-        let unfinished = field == checksum::fold(pseudo + checksum::long(len as u32))
-            || (self.payload.len > PLAIN && field == checksum::fold(pseudo + checksum::long(self.payload.len as u32)))
-            || (self.payload.len > PLAIN && field == checksum::fold(pseudo));
-        match (unfinished, verifiable) {
+        match (is_unfinished(field, pseudo, len, self.payload.len), verifiable) {
             (true, _) if !self.fragment.more => Checksum::Partial,
             (_, true) => Checksum::Wrong,
             (_, false) => Checksum::Unverifiable,
@@ -127,6 +121,17 @@ impl Packet<'_> {
     fn datagram(&self) -> Name {
         Name { source: self.source, destination: self.destination, id: self.fragment.id, protocol: self.protocol }
     }
+}
+
+/// Whether a checksum `field` is what offload leaves for the device to finish: the folded sum of the pseudo-header, not
+/// complemented. Where the device is to segment as well, its length may be left out, because it differs for each segment
+/// (Windows LSO). The transport covers `len` bytes of the `behind` that IP carries.
+#[inline]
+pub(super) fn is_unfinished(field: u16, pseudo: Sum, len: usize, behind: usize) -> bool {
+    let field = field.to_be();
+    field == checksum::fold(pseudo + checksum::long(len as u32))
+        || (behind > PLAIN && field == checksum::fold(pseudo + checksum::long(behind as u32)))
+        || (behind > PLAIN && field == checksum::fold(pseudo))
 }
 
 /// Describes the payload in `row`: its length, digest and sum, and whether it was cut. Returns the unfolded sum.

@@ -69,6 +69,17 @@ impl FlowKey {
         (Self { low, high, protocol, family }, from_high)
     }
 
+    /// [`new`](Self::new) for IPv4: address and port of each end fit into one number.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "part of the hot path, see `Decoder::decode_into`")]
+    pub(super) fn v4(source: (u32, u16), destination: (u32, u16), protocol: u8) -> (Self, bool) {
+        let number = |(address, port): (u32, u16)| u64::from(address) << 16 | u64::from(port);
+        let end = |number: u64| Endpoint::v4((number >> 16) as u32, number as u16);
+        let (source, destination) = (number(source), number(destination));
+        let (low, high) = (end(source.min(destination)), end(source.max(destination)));
+        (Self { low, high, protocol: u16::from(protocol), family: Family::V4 }, source > destination)
+    }
+
     /// Inside and outside endpoint, by which of them is the inner one.
     #[inline]
     pub fn ends(&self, inside_is_high: bool) -> (Endpoint, Endpoint) {

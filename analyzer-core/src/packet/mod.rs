@@ -5,7 +5,8 @@
 //! fragments are on their way.
 //!
 //! From the outside in: [`link`] finds the network packet in the frame, `ipv4` and `ipv6` the transport in that, `tcp`,
-//! `udp` and `icmp` fill in the rest; `tunnel` sends it round again.
+//! `udp` and `icmp` fill in the rest; `tunnel` sends it round again. `plain` is a short cut to the same for packets in which
+//! nothing is out of the ordinary.
 
 mod arp;
 mod bpdu;
@@ -21,6 +22,7 @@ mod ipv4;
 mod ipv6;
 pub mod key;
 pub mod link;
+mod plain;
 mod quic;
 pub mod row;
 mod span;
@@ -63,6 +65,15 @@ impl Decoder {
     /// written, a third of the time on small packets. Every path names the flow, so the key is not cleared first.
     #[inline(never)]
     pub fn decode_into(&mut self, record: &Record<'_>, details: &mut Vec<Detail>, row: &mut Row, key: &mut FlowKey) {
+        if !plain::decode(record, row, key) {
+            self.decode_general(record, details, row, key);
+        }
+    }
+
+    /// [`decode_into`](Self::decode_into) without the short cut for plain packets, which must make no difference.
+    #[doc(hidden)]
+    #[inline(never)]
+    pub fn decode_general(&mut self, record: &Record<'_>, details: &mut Vec<Detail>, row: &mut Row, key: &mut FlowKey) {
         *row = Row { time: record.time, frame: record.frame, wirelen: record.wirelen, ..Row::default() };
         let carried = link::open(record.link_type, link::frame(record), row);
         if let Some(inner) = self.network(&carried, row, key, details) {

@@ -103,7 +103,7 @@ pub mod bits {
 /// One packet, as the rest of the analysis sees it: plain, small, without its bytes.
 ///
 /// Fields that a protocol does not have are zero. `seq`, `ack`, `window` and `flags` are reused by other kinds as said at each.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Row {
     /// Time stamp in the capture's own clock, nanoseconds since 1970.

@@ -115,6 +115,20 @@ fn decode_incomplete(packet: &Packet<'_>, row: &mut Row, key: &mut FlowKey) {
     row.len = span.len.saturating_sub(HEADER) as u32;
 }
 
+/// Whether nothing of a payload is read but its first bytes, by its ports and the first of them.
+#[inline]
+pub(super) const fn is_opaque(ports: (u16, u16), first: u8) -> bool {
+    !matches!(ports, (53 | 5353, _) | (_, 53 | 5353) | (67 | 68, 67 | 68))
+        && !tunnel::is_port(ports.1)
+        && first & 0x80 == 0
+}
+
+/// [`bits::QUIC_SHORT`] of a payload that is opaque (RFC 9000, section 17.3.1: header form 0, fixed bit 1).
+#[inline]
+pub(super) const fn quic_short(first: u8) -> u16 {
+    if first & 0x40 == 0 { 0 } else { bits::QUIC_SHORT }
+}
+
 #[inline]
 fn application<'a>(
     payload: Span<'a>,
@@ -122,6 +136,10 @@ fn application<'a>(
     row: &mut Row,
     details: &mut Vec<Detail>,
 ) -> Option<Inner<'a>> {
+    if is_opaque(ports, row.flags) {
+        row.bits |= quic_short(row.flags);
+        return None;
+    }
     if tunnel::is_port(ports.1)
         && let Some(inner) = tunnel::udp(payload, ports.1)
     {
@@ -132,8 +150,7 @@ fn application<'a>(
         (67 | 68, 67 | 68) => dhcp::read(payload).map(Detail::Dhcp),
         _ if row.flags & 0x80 != 0 => quic::read(payload).map(Detail::Quic),
         _ => {
-            // RFC 9000, section 17.3.1: header form 0, fixed bit 1.
-            row.bits |= if row.flags & 0x40 != 0 { bits::QUIC_SHORT } else { 0 };
+            row.bits |= quic_short(row.flags);
             return None;
         }
     };
