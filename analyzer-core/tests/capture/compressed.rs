@@ -3,6 +3,7 @@
 #![cfg(all(feature = "gzip", feature = "zstd", feature = "lz4"))]
 
 use crate::build::{pcap_header, record, small_pcap, small_pcapng};
+use crate::pieces::in_pieces;
 use crate::{drain, messages, read};
 use analyzer_core::Error;
 use analyzer_core::capture::{CaptureReader, Next};
@@ -177,6 +178,26 @@ fn gzip_that_breaks_off_with_nonsense_gives_all_that_precedes_it() {
     let (records, summary) = read(&packed);
     assert_eq!(records, expected);
     assert!(messages(&summary)[0].contains("the gzip data are damaged"), "{summary:?}");
+}
+
+#[test]
+fn zstd_that_breaks_off_with_nonsense_gives_all_that_precedes_it() {
+    let plain = noise();
+    let (expected, _) = read(&plain);
+    let mut encoder = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
+    for piece in plain.chunks(3000) {
+        encoder.write_all(piece).unwrap();
+        // Ends a block.
+        encoder.flush().unwrap();
+    }
+    // A block of the reserved type (RFC 8878, section 3.1.1.2.2).
+    let packed = [encoder.get_ref().as_slice(), &[0x06; 20]].concat();
+    for size in [usize::MAX, 4096, 7] {
+        let mut reader = in_pieces(&packed, &[size]);
+        assert!(drain(&mut reader) == expected, "in pieces of {size}");
+        let summary = reader.summary();
+        assert!(messages(&summary)[0].contains("the zstd data are damaged"), "{summary:?}");
+    }
 }
 
 #[test]

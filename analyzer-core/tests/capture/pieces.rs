@@ -30,7 +30,8 @@ impl Read for Pieces {
     }
 }
 
-fn in_pieces(bytes: &[u8], sizes: &[usize]) -> CaptureReader {
+/// Reads a capture that arrives in pieces of these sizes.
+pub(crate) fn in_pieces(bytes: &[u8], sizes: &[usize]) -> CaptureReader {
     let pieces = Pieces { bytes: bytes.to_vec(), at: 0, sizes: sizes.to_vec(), nth: 0, interrupted: false };
     CaptureReader::from_reader("test", Box::new(pieces)).expect("the bytes are a capture")
 }
