@@ -15,16 +15,17 @@ use crate::facts::Room;
 use crate::flow::ingest::Ingest;
 use crate::flow::table::UNPAIRED;
 use crate::flow::{SHARDS, USUAL_FLOWS};
-use crate::hash::mix;
+use crate::hash::{Hashed, mix};
 use crate::packet::row::{bits, tcp_flags};
 use crate::packet::{Detail, Endpoint, Kind, Row};
 use crate::point::Point;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::VecDeque;
 
 /// Most keys in one generation of offers: what a table of 65,536 places takes before it doubles.
 const MAX_OFFERS: usize = 56 * 1024;
+/// Packets of flows without a partner that may always be held.
+const LEAST_HELD: usize = 1024;
 /// Most addresses that are remembered as inside or outside.
 const MAX_ADDRESSES: usize = 32 * 1024;
 /// Most bytes of payload that two datagrams must share to be paired by content and ports alone.
@@ -32,20 +33,6 @@ pub const DISTINCTIVE: u32 = 16;
 
 /// TTLs that senders start with: Linux and BSD, Windows, routers.
 const FRESH_TTL: [u8; 3] = [64, 128, 255];
-
-/// Passes a key that is already a hash.
-#[derive(Clone, Copy, Debug, Default)]
-struct Identity(u64);
-
-impl Hasher for Identity {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, _: &[u8]) {}
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
-    }
-}
 
 /// Who offered a key.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +61,7 @@ impl Offer {
     }
 }
 
-type Offers = HashMap<u64, Offer, BuildHasherDefault<Identity>>;
+type Offers = Hashed<Offer>;
 
 /// Two generations of offers: when the younger is full or old, the elder goes.
 #[derive(Debug, Default)]
@@ -125,10 +112,16 @@ struct Held {
 }
 
 /// Packets held at one point, oldest first; numbered from `base`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Hold {
     rows: VecDeque<Held>,
     base: u32,
+}
+
+impl Default for Hold {
+    fn default() -> Self {
+        Self { rows: VecDeque::with_capacity(USUAL_FLOWS), base: 0 }
+    }
 }
 
 /// A flow's two places.
@@ -158,8 +151,8 @@ pub struct Pairing {
     next_serial: u32,
     /// B's clock minus A's, as far as it is known now.
     coarse: Coarse,
-    /// Votes for an address being inside (positive) or outside.
-    inside: BTreeMap<u128, i32>,
+    /// By address (see [`place`]), votes for it being inside (positive) or outside.
+    inside: Hashed<i32>,
     /// Flows that were paired.
     pub paired: u64,
     /// Pairs that are open.
@@ -176,7 +169,7 @@ impl Default for Pairing {
             members: Vec::with_capacity(USUAL_FLOWS),
             next_serial: 0,
             coarse: Coarse::default(),
-            inside: BTreeMap::new(),
+            inside: Hashed::default(),
             paired: 0,
             live: 0,
             max_held: usize::MAX,
@@ -187,7 +180,7 @@ impl Default for Pairing {
 impl Pairing {
     /// A pairing that holds no more than there is room for.
     pub fn new(room: &Room) -> Self {
-        Self { max_held: room.held.max(1024), ..Self::default() }
+        Self { max_held: room.held.max(LEAST_HELD), ..Self::default() }
     }
 
     /// Pairs what can be paired in this window and hands every row that is no longer waiting to its shard.
@@ -343,13 +336,18 @@ impl Pairing {
     /// Remembers on which side an address was seen. When there are too many, the oldest votes count half, and addresses
     /// without any go.
     fn vote(&mut self, end: Endpoint, vote: i32) {
-        *self.inside.entry(end.address).or_default() += vote;
+        *self.inside.entry(place(end.address)).or_default() += vote;
         while self.inside.len() > MAX_ADDRESSES {
             self.inside.retain(|_, votes| {
                 *votes /= 2;
                 *votes != 0
             });
         }
+    }
+
+    /// The votes for an end's address.
+    fn votes(&self, end: Endpoint) -> i32 {
+        self.inside.get(&place(end.address)).copied().unwrap_or(0)
     }
 
     /// Whether the packet that paired two flows is outbound. The TTL tells on routed paths, the endpoint that changed on
@@ -370,8 +368,7 @@ impl Pairing {
                 return ttl_a > ttl_b;
             }
         }
-        let votes = |end: Endpoint| self.inside.get(&{ end.address }).copied().unwrap_or(0);
-        let (source, destination) = (votes(ends[0].0), votes(ends[0].1));
+        let (source, destination) = (self.votes(ends[0].0), self.votes(ends[0].1));
         if source != destination {
             return source > destination;
         }
@@ -487,8 +484,7 @@ impl Pairing {
     fn stand_alone(&mut self, point: usize, row: &Row, points: &mut [Ingest; 2], shards: &mut [Shard]) {
         let flow = row.flow;
         let key = points[point].table.flows[flow as usize].key;
-        let votes = |end: Endpoint| self.inside.get(&{ end.address }).copied().unwrap_or(0);
-        let (low, high) = (votes(key.low), votes(key.high));
+        let (low, high) = (self.votes(key.low), self.votes(key.high));
         let opener_is_high = row.has(bits::FROM_HIGH) != (row.has(bits::REPLY) || answers(row));
         let inside_is_high = match (low.cmp(&high), private(key.low), private(key.high)) {
             (Ordering::Less, ..) | (Ordering::Equal, false, true) => true,
@@ -514,7 +510,7 @@ impl Pairing {
         for point in 0..2 {
             let other = 1 - point;
             // First packets of flows that are still alone, datagrams only: a TCP connection does not survive a new port.
-            let mut wanted: HashMap<u64, (u32, Row), BuildHasherDefault<Identity>> = HashMap::default();
+            let mut wanted: Hashed<(u32, Row)> = Hashed::default();
             for entry in &loose[point] {
                 let row = &entry.row;
                 let flow = &points[point].table.flows[row.flow as usize];
@@ -612,8 +608,9 @@ impl Pairing {
 
     /// Frees what was kept to pair more flows, at the end of both captures.
     pub fn forget_packets(&mut self) {
-        (self.hold, self.index) = Default::default();
-        self.inside.clear();
+        self.hold.iter_mut().for_each(|hold| hold.rows = VecDeque::new());
+        self.index = Default::default();
+        self.inside = Hashed::default();
     }
 
     /// Frees a pair's place.
@@ -624,7 +621,7 @@ impl Pairing {
 
     /// Whether an address has been seen inside more often than outside.
     pub fn is_inside(&self, address: u128) -> bool {
-        self.inside.get(&address).is_some_and(|&votes| votes > 0)
+        self.inside.get(&place(address)).is_some_and(|&votes| votes > 0)
     }
 }
 
@@ -641,6 +638,11 @@ impl Members {
             Point::B => self.b,
         }
     }
+}
+
+/// The key of an address.
+fn place(address: u128) -> u64 {
+    mix(address as u64 ^ 0x243f_6a88_85a3_08d3, (address >> 64) as u64 ^ 0x1319_8a2e_0370_7344)
 }
 
 /// A packet that answers: its sender did not open the flow.

@@ -14,12 +14,12 @@ use crate::evidence::{FlowStats, Matches};
 use crate::facts::{GivenUp, Room, Series, Tally};
 use crate::flow::SHARDS;
 use crate::flow::ingest::{Ingest, Stop};
-use crate::packet::FlowKey;
+use crate::flow::table::fingerprint;
+use crate::hash::Hashed;
 use crate::packet::row::bits;
 use crate::point::{Direction, Point};
 use crate::time::{MILLISECOND, Moment, SECOND};
 use rayon::prelude::*;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes of each capture that are looked at before anything is decided.
@@ -246,29 +246,25 @@ impl<'a> Engine<'a> {
 
     /// B's clock minus A's by packets with the same content at the head of both captures.
     pub(super) fn head_offset(&mut self) -> Option<Coarse> {
-        let mut times: HashMap<u64, Option<(i64, u32)>> = HashMap::new();
-        let mut flows: HashMap<FlowKey, u32> = HashMap::new();
-        for (row, key) in self.points[0].peek(PEEK) {
-            if distinctive(row) {
-                let next = flows.len() as u32;
-                let way = *flows.entry(*key).or_insert(next) * 2 + u32::from(row.has(bits::FROM_HIGH));
-                // What repeats says nothing of when.
-                times.entry(content(row)).and_modify(|time| *time = None).or_insert(Some((row.time, way)));
-            }
+        // By content: when and which way it passed A, or nothing for what repeats, which says nothing of when; and how many
+        // packets of B have it.
+        let mut known: Hashed<(Option<(i64, u32)>, u32)> = Hashed::default();
+        let mut flows: Hashed<u32> = Hashed::default();
+        for (row, key) in self.points[0].peek(PEEK).filter(|(row, _)| distinctive(row)) {
+            let next = flows.len() as u32;
+            let way = *flows.entry(fingerprint(key)).or_insert(next) * 2 + u32::from(row.has(bits::FROM_HIGH));
+            known.entry(content(row)).and_modify(|known| known.0 = None).or_insert((Some((row.time, way)), 0));
         }
-        let mut seen: HashMap<u64, u32> = HashMap::new();
         let mut pairs = Vec::new();
-        for (row, _) in self.points[1].peek(PEEK) {
-            if !distinctive(row) {
-                continue;
-            }
+        for (row, _) in self.points[1].peek(PEEK).filter(|(row, _)| distinctive(row)) {
             let key = content(row);
-            *seen.entry(key).or_default() += 1;
-            if let Some(&Some((time, way))) = times.get(&key) {
+            let Some((first, seen)) = known.get_mut(&key) else { continue };
+            *seen += 1;
+            if let Some((time, way)) = *first {
                 pairs.push((key, Match { time, difference: row.time.saturating_sub(time), way }));
             }
         }
-        let once = |(key, found): (u64, Match)| (seen.get(&key) == Some(&1)).then_some(found);
+        let once = |(key, found): (u64, Match)| (known.get(&key)?.1 == 1).then_some(found);
         let mut matches: Vec<Match> = pairs.into_iter().filter_map(once).collect();
         coarse_offset(&mut matches)
     }
