@@ -6,6 +6,7 @@ use super::scene::Scene;
 use super::testimony;
 use crate::report::{Directions, Finding, Severity, Where};
 use crate::time::SECOND;
+use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 
 /// Which ids the same flow may explain: a symptom, and the causes that explain it. The order of causes:
@@ -56,12 +57,13 @@ const LEAD: i64 = SECOND;
 
 /// Findings of all detectors, ordered by severity, then first time. Each has an id of its own.
 pub(super) fn run(scene: &Scene, detectors: &[&dyn Detector]) -> Vec<Finding> {
-    let mut claims: Vec<Claim> = Vec::new();
-    for detector in detectors {
+    // A claim comes back to the detector that made it, whatever that wrote into it.
+    let observed = detectors.par_iter().map(|detector| {
         let id = detector.spec().id;
-        // A claim comes back to the detector that made it, whatever that wrote into it.
-        claims.extend(detector.observe(scene).into_iter().map(|claim| Claim { id, ..claim }));
-    }
+        detector.observe(scene).into_iter().map(|claim| Claim { id, ..claim }).collect()
+    });
+    let observed: Vec<Vec<Claim>> = observed.collect();
+    let mut claims: Vec<Claim> = observed.into_iter().flatten().collect();
     explain(&mut claims);
     if scene.selection.of_flows() {
         // All flows speak for and against one another; only then are those left out that nobody asked for.

@@ -1,5 +1,7 @@
 //! Rare events, kept with a bound: when a list is full, every other entry goes and from then on every other event is kept.
 
+use rayon::prelude::*;
+
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -69,7 +71,7 @@ pub struct Event {
 #[derive(Clone, Debug)]
 pub struct Thinned<T> {
     items: Vec<T>,
-    /// Only each `stride`-th is kept.
+    /// Only each `stride`-th is kept; a power of two.
     stride: u64,
     /// How many came.
     pub count: u64,
@@ -87,7 +89,7 @@ impl<T> Default for Thinned<T> {
 impl<T> Thinned<T> {
     /// Adds one.
     pub fn push(&mut self, item: T) {
-        if self.count.is_multiple_of(self.stride) {
+        if self.is_next() {
             if self.items.len() == CAPACITY {
                 let mut index = 0;
                 self.items.retain(|_| {
@@ -96,11 +98,16 @@ impl<T> Thinned<T> {
                 });
                 self.stride *= 2;
             }
-            if self.count.is_multiple_of(self.stride) {
+            if self.is_next() {
                 self.items.push(item);
             }
         }
         self.count += 1;
+    }
+
+    /// Whether the one that comes now is kept.
+    fn is_next(&self) -> bool {
+        self.count & (self.stride - 1) == 0
     }
 
     /// What was kept.
@@ -156,19 +163,19 @@ struct Sorted {
 impl EventIndex {
     /// Sorts the events of all shards.
     pub fn new(mut shards: Vec<Events>) -> Self {
-        let lists = (0..KINDS * 4)
-            .map(|list| {
-                // Each list is given up as soon as it has been copied.
-                let parts: Vec<_> = shards.iter_mut().map(|shard| std::mem::take(&mut shard.lists[list])).collect();
-                let mut by_time: Vec<Event> = parts.iter().flat_map(|part| part.items().iter().copied()).collect();
-                let count = parts.iter().map(|part| part.count).sum();
-                drop(parts);
-                by_time.sort_unstable_by_key(|event| (event.time, event.frame, event.pair));
-                let mut by_pair = by_time.clone();
-                by_pair.sort_by_key(|event| event.pair);
-                Sorted { by_time, by_pair, count }
-            })
-            .collect();
+        let parts = |list| shards.iter_mut().map(|shard| std::mem::take(&mut shard.lists[list])).collect();
+        let lists: Vec<Vec<Thinned<Event>>> = (0..KINDS * 4).map(parts).collect();
+        let sort = |parts: Vec<Thinned<Event>>| {
+            let mut by_time: Vec<Event> = parts.iter().flat_map(|part| part.items().iter().copied()).collect();
+            let count = parts.iter().map(|part| part.count).sum();
+            // Each list is given up as soon as it has been copied.
+            drop(parts);
+            by_time.sort_unstable_by_key(|event| (event.time, event.frame, event.pair));
+            let mut by_pair = by_time.clone();
+            by_pair.sort_by_key(|event| event.pair);
+            Sorted { by_time, by_pair, count }
+        };
+        let lists = lists.into_par_iter().map(sort).collect();
         Self { lists }
     }
 
