@@ -109,10 +109,14 @@ impl Series {
     }
 }
 
-#[derive(Clone, Debug, Default)]
+/// Before any time stamp, and so far that the distance to each still fits.
+const NEVER: i64 = i64::MIN / 2;
+
+#[derive(Clone, Debug)]
 struct Flowing {
     first: Option<i64>,
-    last: Option<(i64, u32)>,
+    /// Time ([`NEVER`] for none) and frame of the latest packet.
+    last: (i64, u32),
     /// Packets of the other direction since `last`.
     opposite: u32,
     /// Times of recent packets, as two counters over half-second windows.
@@ -122,6 +126,22 @@ struct Flowing {
     gaps: Vec<Gap>,
     open: Option<Gap>,
     series: Series,
+}
+
+impl Default for Flowing {
+    fn default() -> Self {
+        Self {
+            first: None,
+            last: (NEVER, 0),
+            opposite: 0,
+            window_start: 0,
+            window: 0,
+            previous_window: 0,
+            gaps: Vec::new(),
+            open: None,
+            series: Series::default(),
+        }
+    }
 }
 
 /// Both directions of one point.
@@ -134,24 +154,15 @@ impl Activity {
     /// A packet of a paired flow passed.
     #[inline]
     pub fn observe(&mut self, direction: Direction, time: i64, frame: u32, bytes: u32) {
-        let [outbound, inbound] = &mut self.directions;
-        let (own, other) = match direction {
-            Direction::Outbound => (outbound, inbound),
-            Direction::Inbound => (inbound, outbound),
-        };
+        let other = &mut self.directions[direction.reverse().index()];
         other.opposite = other.opposite.saturating_add(1);
-        own.first.get_or_insert(time);
+        let own = &mut self.directions[direction.index()];
         own.series.add(time, bytes);
-        if let Some((last, last_frame)) = own.last
-            && time - last >= MIN_GAP
-        {
-            own.silence(last, last_frame, time, frame);
-        }
-        if time - own.window_start >= BURST_WINDOW {
-            own.roll(time);
+        if time - own.last.0 >= MIN_GAP || time - own.window_start >= BURST_WINDOW {
+            own.pause(time, frame);
         }
         own.window = own.window.saturating_add(1);
-        own.last = Some((time, frame));
+        own.last = (time, frame);
         own.opposite = 0;
     }
 
@@ -185,13 +196,14 @@ impl Activity {
 
     /// Last packet of a direction.
     pub fn last(&self, direction: Direction) -> Option<i64> {
-        self.directions[direction.index()].last.map(|(time, _)| time)
+        let (time, _) = self.directions[direction.index()].last;
+        (time != NEVER).then_some(time)
     }
 
     /// The longest time within `[from, to]` in which nothing of a direction passed.
     pub fn silence_within(&self, direction: Direction, from: i64, to: i64) -> i64 {
         let own = &self.directions[direction.index()];
-        let (Some(first), Some((last, _))) = (own.first, own.last) else { return to.saturating_sub(from) };
+        let (Some(first), Some(last)) = (own.first, self.last(direction)) else { return to.saturating_sub(from) };
         own.gaps
             .iter()
             .chain(&own.open)
@@ -215,7 +227,20 @@ impl Activity {
 }
 
 impl Flowing {
+    /// The first packet, one after a silence, or one of the next half second.
     #[cold]
+    #[inline(never)]
+    fn pause(&mut self, time: i64, frame: u32) {
+        let (last, last_frame) = self.last;
+        self.first.get_or_insert(time);
+        if last != NEVER && time - last >= MIN_GAP {
+            self.silence(last, last_frame, time, frame);
+        }
+        if time - self.window_start >= BURST_WINDOW {
+            self.roll(time);
+        }
+    }
+
     fn silence(&mut self, last: i64, last_frame: u32, time: i64, frame: u32) {
         self.finish_open();
         let before = self.window.max(self.previous_window);
@@ -233,7 +258,6 @@ impl Flowing {
         self.previous_window = 0;
     }
 
-    #[cold]
     fn roll(&mut self, time: i64) {
         if let Some(open) = &mut self.open {
             open.burst = self.window;
