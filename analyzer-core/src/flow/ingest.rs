@@ -264,7 +264,7 @@ impl Ingest {
     pub fn peek(&mut self, bytes: u64) -> impl Iterator<Item = (&Row, &FlowKey)> {
         let end = self.reader.decoded_bytes() + bytes;
         while self.reader.decoded_bytes() < end {
-            if !self.queue_next(self.end) && !self.reader.turn(self.end) {
+            if self.queue_next(1, self.end) == 0 && !self.reader.turn(self.end) {
                 break;
             }
         }
@@ -304,6 +304,7 @@ impl Ingest {
         }
         self.stop = Stop::Time;
         if self.disordered {
+            self.queue.compact(8 * CHUNK);
             self.read_disordered(until, bytes);
         } else {
             self.take_queue(until, until);
@@ -337,14 +338,16 @@ impl Ingest {
         });
     }
 
-    /// Decodes the next record before `until` into the queue; whether there was one.
-    #[inline]
-    fn queue_next(&mut self, until: i64) -> bool {
-        let Next::Record(record) = self.reader.next(until) else { return false };
-        let (slot, row, key) = self.queue.room();
-        self.decoder.decode_into(&record, &mut self.batch.details, row, key);
-        self.queue.push(slot);
-        true
+    /// Decodes at most so many records before `until` into the queue; how many there were.
+    #[inline(never)]
+    fn queue_next(&mut self, most: usize, until: i64) -> usize {
+        for count in 0..most {
+            let Next::Record(record) = self.reader.next(until) else { return count };
+            let (slot, row, key) = self.queue.room();
+            self.decoder.decode_into(&record, &mut self.batch.details, row, key);
+            self.queue.push(slot);
+        }
+        most
     }
 
     /// Files the rows of the queue that come before `until`; of those since the clock was set back last only those before
@@ -371,10 +374,13 @@ impl Ingest {
         let mut stop = None;
         while stop.is_none() {
             let reading_to = border.saturating_add(self.queue.slack()).min(self.end);
-            for _ in 0..CHUNK.max(self.queue.len() / 2) {
-                if self.queue_next(reading_to) {
-                    continue;
+            let mut left = CHUNK.max(self.queue.len() / 2);
+            while left > 0 {
+                left -= self.queue_next(left, reading_to);
+                if left == 0 {
+                    break;
                 }
+                left -= 1;
                 let later = reading_to < self.end && matches!(self.reader.next(reading_to), Next::Later);
                 if !self.reader.turn(reading_to) {
                     stop = Some(if later { Stop::Time } else { Stop::End });
@@ -466,6 +472,7 @@ impl Ingest {
         }
         std::hint::black_box(touched);
         self.packets += slots.len() as u64;
+        let (mut first, mut last) = self.presence.span.unwrap_or((i64::MAX, i64::MIN));
         for (&slot, &print) in slots.iter().zip(&prints) {
             let (row, key) = (&rows[slot as usize], &keys[slot as usize]);
             let attributed = if row.kind == Kind::IcmpError { self.attribute(row, key) } else { None };
@@ -474,13 +481,10 @@ impl Ingest {
                 None => (row, key, print),
             };
             self.presence.kinds[row.kind as usize] += 1;
-            let span = self.presence.span.get_or_insert((row.time, row.time));
-            span.0 = span.0.min(row.time);
-            span.1 = span.1.max(row.time);
-            if row.bits & (bits::CUT | bits::MALFORMED) != 0 || row.l2 & 0xffff != 0 {
+            (first, last) = (first.min(row.time), last.max(row.time));
+            let marked = row.bits & (bits::CUT | bits::MALFORMED | bits::GROUP | bits::TRAILER);
+            if u64::from(marked) | row.l2 & 0xffff | u64::from(row.detail) != 0 {
                 self.unusual(row);
-            }
-            if row.bits & (bits::GROUP | bits::TRAILER) != 0 || row.detail != 0 {
                 self.link(row);
             }
             if row.time < self.reached {
@@ -515,6 +519,9 @@ impl Ingest {
                 self.batch.rows[pair as usize % SHARDS]
                     .push(Row { flow: (pair / SHARDS as u32) << 1 | direction, ..*row });
             }
+        }
+        if first <= last {
+            self.presence.span = Some((first, last));
         }
     }
 

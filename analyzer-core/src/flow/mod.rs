@@ -11,4 +11,4 @@ pub const SHARDS: usize = 8;
 
 /// Flows that there is room for from the start. Room that is not used costs no memory, and lists that grow leave holes behind
 /// in the heap.
-pub const USUAL_FLOWS: usize = 32 * 1024;
+pub const USUAL_FLOWS: usize = 128 * 1024;

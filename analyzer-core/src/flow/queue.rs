@@ -45,7 +45,7 @@ impl Spread {
         let stretches = places.len().next_power_of_two().min(STRETCHES);
         let length =
             (u64::BITS - to.abs_diff(from).leading_zeros()).saturating_sub(stretches.ilog2()).min(u64::BITS - 1);
-        let stretch = |place: &Place| (place.time.abs_diff(from) >> length) as usize & (stretches - 1);
+        let stretch = |place: &Place| (place.time.wrapping_sub(from) as u64 >> length) as usize & (stretches - 1);
         next.clear();
         next.resize(stretches, 0);
         for place in &*places {
@@ -61,14 +61,15 @@ impl Spread {
             sorted[*next as usize] = *place;
             *next += 1;
         }
-        let mut steps = 0;
-        for index in 1..sorted.len() {
+        let (mut latest, mut steps) = (i64::MIN, 0);
+        for index in 0..sorted.len() {
             let place = sorted[index];
-            let mut at = index;
-            while at > 0 && sorted[at - 1].time > place.time {
-                sorted[at] = sorted[at - 1];
-                at -= 1;
+            if place.time >= latest {
+                latest = place.time;
+                continue;
             }
+            let at = index - sorted[..index].iter().rev().take_while(|other| other.time > place.time).count();
+            sorted.copy_within(at..index, at + 1);
             sorted[at] = place;
             steps += index - at;
             if steps > STEPS * sorted.len() {
@@ -268,6 +269,20 @@ impl Queue {
         });
     }
 
+    /// Moves the rows that wait together, where there is room for so many more than wait: as after a look ahead.
+    pub(super) fn compact(&mut self, spare: usize) {
+        if self.free.len() <= spare.max(self.places.len()) {
+            return;
+        }
+        let (mut rows, mut keys) = (Vec::with_capacity(spare), Vec::with_capacity(spare));
+        for place in &mut self.places {
+            rows.push(self.rows[place.slot as usize]);
+            keys.push(self.keys[place.slot as usize]);
+            place.slot = (rows.len() - 1) as u32;
+        }
+        (self.rows, self.keys, self.free) = (rows, keys, Vec::new());
+    }
+
     /// Frees the memory, when nothing waits.
     pub(super) fn shrink(&mut self) {
         if self.is_empty() {
@@ -326,6 +341,19 @@ mod tests {
         assert_eq!(frames, [1], "what came before the clock was set back does not wait for the new border");
         let frames: Vec<u32> = take(&mut queue, i64::MAX, i64::MAX).iter().map(|row| row.1).collect();
         assert_eq!(frames, [3, 2, 4]);
+    }
+
+    #[test]
+    fn what_waits_stays_when_room_is_given_back() {
+        let mut queue = Queue::default();
+        for frame in 1..=100 {
+            push(&mut queue, frame, i64::from(frame));
+        }
+        assert_eq!(take(&mut queue, 98, i64::MAX).len(), 97);
+        queue.compact(10);
+        assert_eq!(queue.slots().0.len(), 3);
+        push(&mut queue, 101, 99);
+        assert_eq!(take(&mut queue, i64::MAX, i64::MAX), [(98, 98), (99, 99), (99, 101), (100, 100)]);
     }
 
     #[test]
