@@ -3,6 +3,7 @@
 //! Streams have no holes most of the time and a handful under loss, so this is a sorted vector with a bound:
 //! when it is full the oldest hole is forgotten (it then counts as seen).
 
+use super::handful::Handful;
 use crate::seq;
 
 /// Most holes kept for one direction of one flow.
@@ -11,10 +12,13 @@ const MAX_HOLES: usize = 64;
 /// Sorted, disjoint half-open ranges of sequence numbers, all within 2^31 of one another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holes {
-    ranges: Vec<(u32, u32)>,
+    ranges: Handful<(u32, u32)>,
 }
 
 impl Holes {
+    /// No holes.
+    pub(super) const NONE: Self = Self { ranges: Handful::NONE };
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()

@@ -18,6 +18,9 @@ pub struct EchoPace {
 }
 
 impl EchoPace {
+    /// No message.
+    pub(super) const NONE: Self = Self { first: Stamp::NONE, count: 0, missing: 0, last: 0, squares: 0.0 };
+
     /// Takes a message; `missing` numbers are missing just before it.
     pub fn add(&mut self, at: Stamp, missing: u32) {
         if self.count == 0 {

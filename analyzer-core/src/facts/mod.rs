@@ -5,6 +5,7 @@
 
 mod activity;
 mod event;
+mod handful;
 mod holes;
 mod link;
 mod message;
@@ -14,12 +15,13 @@ mod tally;
 
 pub use activity::{Activity, Gap, Series};
 pub use event::{Event, EventIndex, EventKind, Events, Thinned};
+pub use handful::Handful;
 pub use holes::Holes;
 pub use link::{Asked, Echo, LinkFacts, SpanningTree, Unanswered};
 pub use message::{DnsFacts, EchoPace, Question};
 pub use pair::{
-    Fate, Head, IcmpSeen, MAX_ICMP, MAX_RESETS, NO_NODE, PairFacts, Rare, Reset, Run, Stamp, SynOptions, Track,
+    Fate, Head, IcmpSeen, MAX_ICMP, MAX_RESETS, NO_NODE, PairFacts, Rare, Reset, Run, Seldom, Stamp, SynOptions, Track,
     TrackMore, Turn, pair_flags, state,
 };
 pub use room::{GivenUp, Room};
-pub use tally::{DelayHistogram, Delays, SIZE_CLASSES, STEPS_OF_SIZE, Tally, size_class, size_step};
+pub use tally::{DelayHistogram, Delays, Passing, SIZE_CLASSES, STEPS_OF_SIZE, Tally, size_class, size_step};

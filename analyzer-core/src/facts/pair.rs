@@ -1,5 +1,6 @@
 //! What is known of one flow pair: a hot line for each direction and point, the rare rest boxed.
 
+use super::handful::Handful;
 use super::holes::Holes;
 use super::message::{DnsFacts, EchoPace};
 use crate::point::{Direction, Point};
@@ -12,6 +13,11 @@ pub struct Stamp {
     pub time: i64,
     /// Frame, 1-based; 0 for none.
     pub frame: u32,
+}
+
+impl Stamp {
+    /// No packet's.
+    pub(super) const NONE: Self = Self { time: 0, frame: 0 };
 }
 
 /// Bits of [`Track::state`].
@@ -62,7 +68,7 @@ pub const NO_NODE: u32 = u32::MAX;
 #[repr(C, align(64))]
 #[non_exhaustive]
 pub struct Track {
-    /// Time of the last packet, in the point's clock.
+    /// Time of the last packet, in the point's clock; 0 while there was none.
     pub last_time: i64,
     /// Bytes of the IP packets.
     pub bytes: u64,
@@ -155,6 +161,20 @@ pub struct Run {
     pub smallest: u32,
 }
 
+impl Run {
+    /// No packets.
+    const NONE: Self = Self {
+        count: 0,
+        first: Stamp::NONE,
+        last: Stamp::NONE,
+        before: 0,
+        idle: 0,
+        first_order: 0,
+        largest: 0,
+        smallest: 0,
+    };
+}
+
 /// What became of a packet at the other point.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
@@ -167,23 +187,55 @@ pub enum Fate {
     Unmatched,
 }
 
-/// The rare facts of one direction at one point.
+/// The rare facts of one direction at one point. The first cache line is what packets out of order touch. What fewer
+/// directions still have is [`Seldom`], and read and written as if it stood here.
 #[derive(Clone, Debug, Default)]
+#[repr(C)]
 #[non_exhaustive]
 pub struct TrackMore {
     /// Sequence ranges not seen here (yet).
     pub holes: Holes,
-    /// Ranges that were acknowledged without having been seen here; the latest few.
-    pub missed: Vec<(u32, u32)>,
     /// Ranges whose first copy came here after later ones, between the points; the latest few.
-    pub overtaken: Vec<(u32, u32)>,
+    pub overtaken: Handful<(u32, u32)>,
+    /// Segments that filled a hole late.
+    pub late: u32,
+    /// Segments whose bytes had all been seen here before.
+    pub retransmissions: u32,
+    /// Duplicate ACKs in a row, sent by the other end for this direction's data.
+    pub duplicate_acks: u32,
+    /// Packets seen twice.
+    pub duplicates: u32,
+    /// Ranges that were acknowledged without having been seen here; the latest few.
+    pub missed: Handful<(u32, u32)>,
     /// Packets seen at this point only, while the other capture ran.
     pub unmatched: u32,
+    /// Of the retransmissions, after three duplicate ACKs (RFC 5681).
+    pub fast: u32,
+    /// Of the retransmissions, of bytes that had been acknowledged here.
+    pub spurious: u32,
+    /// Keep-alive probes (RFC 9293, section 3.8.4).
+    pub keep_alives: u32,
+    /// Probes of a closed window.
+    pub window_probes: u32,
+    /// Times that this direction's sender closed its window.
+    pub zero_windows: u32,
+    /// ACKs of bytes never seen here.
+    pub acked_unseen: u32,
+    /// Checksums that do not verify and are not partial.
+    pub wrong: u32,
+    /// What is rarer still.
+    seldom: Option<Box<Seldom>>,
+}
+
+/// Of the rare facts of one direction at one point, those about what was lost or repeated.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Seldom {
     /// Packets seen at this point only, outside the time that both captures cover.
     pub edge: u32,
     /// Of the unmatched, resets and ICMP errors: hosts on the way make them.
     pub made: u32,
-    /// Of these, the ones that the receiver acknowledged: the other capture missed them.
+    /// Of the unmatched, the ones that the receiver acknowledged: the other capture missed them.
     pub acked_unmatched: u32,
     /// The unmatched that neither hosts on the way made nor the receiver acknowledged, by size (see
     /// [`size_class`](super::tally::size_class)).
@@ -192,28 +244,6 @@ pub struct TrackMore {
     pub run: Run,
     /// The longest run before it.
     pub longest: Run,
-    /// Segments whose bytes had all been seen here before.
-    pub retransmissions: u32,
-    /// Of these, after three duplicate ACKs (RFC 5681).
-    pub fast: u32,
-    /// Of these, of bytes that had been acknowledged here.
-    pub spurious: u32,
-    /// Segments that filled a hole late.
-    pub late: u32,
-    /// Keep-alive probes (RFC 9293, section 3.8.4).
-    pub keep_alives: u32,
-    /// Probes of a closed window.
-    pub window_probes: u32,
-    /// Times that this direction's sender closed its window.
-    pub zero_windows: u32,
-    /// Duplicate ACKs in a row, sent by the other end for this direction's data.
-    pub duplicate_acks: u32,
-    /// ACKs of bytes never seen here.
-    pub acked_unseen: u32,
-    /// Checksums that do not verify and are not partial.
-    pub wrong: u32,
-    /// Packets seen twice.
-    pub duplicates: u32,
     /// Retransmissions of the same head: sequence number, times sent, IP length, first and last time, frames.
     pub head: Head,
     /// The head that was retransmitted most often.
@@ -227,17 +257,69 @@ pub struct TrackMore {
     pub held: Vec<(Stamp, i64)>,
 }
 
+/// What is read of a direction that has nothing of it.
+static NOTHING_SELDOM: Seldom = Seldom {
+    edge: 0,
+    made: 0,
+    acked_unmatched: 0,
+    lost_sizes: [0; 5],
+    run: Run::NONE,
+    longest: Run::NONE,
+    head: Head::NONE,
+    worst_head: Head::NONE,
+    echo: EchoPace::NONE,
+    gaps: Vec::new(),
+    held: Vec::new(),
+};
+
+impl Deref for TrackMore {
+    type Target = Seldom;
+
+    #[inline]
+    fn deref(&self) -> &Seldom {
+        self.seldom.as_deref().unwrap_or(&NOTHING_SELDOM)
+    }
+}
+
+impl DerefMut for TrackMore {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Seldom {
+        self.seldom.get_or_insert_default()
+    }
+}
+
 impl TrackMore {
+    /// Nothing rare.
+    const NONE: Self = Self {
+        holes: Holes::NONE,
+        overtaken: Handful::NONE,
+        late: 0,
+        retransmissions: 0,
+        duplicate_acks: 0,
+        duplicates: 0,
+        missed: Handful::NONE,
+        unmatched: 0,
+        fast: 0,
+        spurious: 0,
+        keep_alives: 0,
+        window_probes: 0,
+        zero_windows: 0,
+        acked_unseen: 0,
+        wrong: 0,
+        seldom: None,
+    };
+
     /// A repeated head was acknowledged: `largest` is the largest packet known to have passed.
     #[cold]
     pub fn settle_head(&mut self, largest: &mut u32) {
-        let head = std::mem::take(&mut self.head);
+        let Some(seldom) = &mut self.seldom else { return };
+        let head = std::mem::take(&mut seldom.head);
         if head.shrunk {
             return;
         }
         *largest = (*largest).max(head.size);
-        if self.worst_head.seq == head.seq && self.worst_head.first == head.first {
-            self.worst_head.passed = true;
+        if seldom.worst_head.seq == head.seq && seldom.worst_head.first == head.first {
+            seldom.worst_head.passed = true;
         }
     }
 }
@@ -260,6 +342,12 @@ pub struct Head {
     pub first: Stamp,
     /// Last repetition.
     pub last: Stamp,
+}
+
+impl Head {
+    /// Nothing repeated.
+    const NONE: Self =
+        Self { seq: 0, times: 0, size: 0, shrunk: false, passed: false, first: Stamp::NONE, last: Stamp::NONE };
 }
 
 /// The options of a SYN as seen at one point.
@@ -468,8 +556,8 @@ pub mod pair_flags {
     pub const ECHO_INBOUND: u8 = 1 << 6;
 }
 
-/// The facts of a flow pair that are not per packet. The first cache line is what payload at B touches. What most flows never
-/// have is [`Rare`], and read and written as if it stood here.
+/// The facts of a flow pair that are not per packet. The first cache line is what payload of TCP at B touches, the second what
+/// datagrams and packets out of order do. What most flows never have is [`Rare`], and read and written as if it stood here.
 #[derive(Clone, Debug, Default)]
 #[repr(C, align(64))]
 #[non_exhaustive]
@@ -493,6 +581,8 @@ pub struct PairFacts {
     rare: Option<Box<Rare>>,
     /// SYN options by direction and point.
     pub syn: Option<Box<[[SynOptions; 2]; 2]>>,
+    /// QUIC destination connection id bytes by direction: first four, and packets that differed.
+    pub dcid: [(u32, u32); 2],
     /// The latest notable silence of both directions, by point, in nanoseconds.
     pub silence: [i64; 2],
     /// Times of the packets that ended these silences.
@@ -510,9 +600,8 @@ pub struct PairFacts {
 
 /// The facts of a flow pair that most TCP connections do not have.
 #[derive(Clone, Debug, Default)]
+#[repr(C)]
 pub struct Rare {
-    /// QUIC destination connection id bytes by direction: first four, and packets that differed.
-    pub dcid: [(u32, u32); 2],
     /// UDP, by direction and point: the first datagram of the current turn (see [`Track::next`]).
     pub talking_since: [[Stamp; 2]; 2],
     /// Resets, in order; at most [`MAX_RESETS`].
@@ -542,8 +631,7 @@ pub struct Rare {
 
 /// What is read of a pair that has nothing rare.
 static NOTHING: Rare = Rare {
-    dcid: [(0, 0); 2],
-    talking_since: [[Stamp { time: 0, frame: 0 }; 2]; 2],
+    talking_since: [[Stamp::NONE; 2]; 2],
     resets: Vec::new(),
     reset_count: 0,
     icmp: Vec::new(),
@@ -589,7 +677,6 @@ impl Rare {
         self.lost_beyond.reverse();
         self.lost_beyond_spurious.reverse();
         self.reported_twice.reverse();
-        self.dcid.reverse();
         self.talking_since.reverse();
         if let Some(dns) = &mut self.dns {
             dns.flip();
@@ -614,6 +701,7 @@ impl PairFacts {
             rare.flip();
         }
         self.turn.side = flipped(self.turn.side);
+        self.dcid.reverse();
         self.seen_before.reverse();
         self.largest_acked.reverse();
         self.probe.reverse();
@@ -640,6 +728,13 @@ impl PairFacts {
     /// The rare facts of a direction at a point, made on first use.
     pub fn more_mut(&mut self, direction: usize, point: usize) -> &mut TrackMore {
         self.more[direction][point].get_or_insert_default()
+    }
+
+    /// The rare facts of a direction at a point, all zero where there are none.
+    #[inline]
+    pub(crate) fn more_or_nothing(&self, direction: usize, point: usize) -> &TrackMore {
+        static NOTHING: TrackMore = TrackMore::NONE;
+        self.more[direction][point].as_deref().unwrap_or(&NOTHING)
     }
 
     /// The rare facts of a direction at a point.

@@ -97,6 +97,58 @@ impl Tally {
     }
 }
 
+/// What every packet counts into: two counters, from which the [`Tally`] tells all that it says of kinds and sizes.
+#[derive(Clone, Debug)]
+pub struct Passing {
+    /// By direction and point, then kind and class of the transport checksum.
+    kinds: [[[u64; KINDS * CHECKSUMS]; 2]; 2],
+    /// By direction and point, then length of the IP packet.
+    lengths: [[[u64; LENGTHS]; 2]; 2],
+}
+
+/// Classes of checksum.
+const CHECKSUMS: usize = Checksum::Unverifiable as usize + 1;
+/// Bytes of a step of [`Passing::lengths`]: the largest that all bounds of size classes and of their finer steps are
+/// multiples of.
+const LENGTH_STEP: u32 = 4;
+/// Steps up to an Ethernet MTU, and one for what is larger.
+const LENGTHS: usize = SIZE_CLASSES[3].div_ceil(LENGTH_STEP) as usize + 2;
+
+impl Default for Passing {
+    fn default() -> Self {
+        Self { kinds: [[[0; KINDS * CHECKSUMS]; 2]; 2], lengths: [[[0; LENGTHS]; 2]; 2] }
+    }
+}
+
+impl Passing {
+    /// Counts a packet.
+    #[inline]
+    pub fn add(&mut self, direction: usize, point: usize, kind: Kind, checksum: Checksum, ip_len: u32) {
+        self.kinds[direction][point][kind as usize * CHECKSUMS + checksum as usize] += 1;
+        self.lengths[direction][point][(ip_len.div_ceil(LENGTH_STEP) as usize).min(LENGTHS - 1)] += 1;
+    }
+}
+
+impl Tally {
+    /// Moves the counts of single packets here.
+    pub fn take(&mut self, passing: &mut Passing) {
+        for direction in 0..2 {
+            for point in 0..2 {
+                for (index, count) in passing.kinds[direction][point].iter().enumerate() {
+                    self.packets[direction][point][index / CHECKSUMS] += *count;
+                    self.checksums[direction][point][index % CHECKSUMS] += *count;
+                }
+                for (index, count) in passing.lengths[direction][point].iter().enumerate() {
+                    let length = index as u32 * LENGTH_STEP;
+                    self.sizes[direction][point][size_class(length)] += *count;
+                    self.steps[direction][point][size_step(length)] += *count;
+                }
+            }
+        }
+        *passing = Passing::default();
+    }
+}
+
 fn earlier(first: &mut Option<Stamp>, other: Option<Stamp>) {
     *first = first.iter().copied().chain(other).min();
 }
@@ -211,6 +263,8 @@ pub struct Delays {
     slow: Vec<(i64, i64)>,
     /// Matched packets that went in.
     pub samples: [u64; 2],
+    /// Start and place of the bin that was changed last: the next packet is of the same one as a rule.
+    last: (i64, usize),
 }
 
 /// Most bins of [`Delays`].
@@ -228,6 +282,7 @@ impl Default for Delays {
             bins: Vec::new(),
             slow: Vec::new(),
             samples: [0; 2],
+            last: (0, usize::MAX),
         }
     }
 }
@@ -237,11 +292,9 @@ impl Delays {
     #[inline]
     pub fn add(&mut self, direction: usize, time_a: i64, difference: i64) {
         self.samples[direction] += 1;
-        let origin = *self.origin.get_or_insert(time_a);
-        let mut index = (time_a.saturating_sub(origin).max(0) / self.width) as usize;
-        if index >= self.bins.len() {
-            index = self.extend(time_a, origin);
-        }
+        let (start, index) = self.last;
+        let same = (time_a.wrapping_sub(start) as u64) < self.width as u64 && index < self.bins.len();
+        let index = if same { index } else { self.find(time_a) };
         let (bin, slow) = (&mut self.bins[index], &mut self.slow[index]);
         if direction == 0 {
             bin.0 = bin.0.min(difference);
@@ -250,6 +303,18 @@ impl Delays {
             bin.1 = bin.1.max(difference);
             slow.1 = slow.1.min(difference);
         }
+    }
+
+    /// The bin of a time.
+    #[inline(never)]
+    fn find(&mut self, time: i64) -> usize {
+        let origin = *self.origin.get_or_insert(time);
+        let mut index = (time.saturating_sub(origin).max(0) / self.width) as usize;
+        if index >= self.bins.len() {
+            index = self.extend(time, origin);
+        }
+        self.last = (origin.saturating_add(self.width.saturating_mul(index as i64)), index);
+        index
     }
 
     /// Bins with samples of a direction: start, smallest and largest difference.

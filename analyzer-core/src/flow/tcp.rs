@@ -48,7 +48,8 @@ const MAX_MISSED: usize = 16;
 const MAX_RANGE: u32 = 1 << 30;
 
 /// Takes a segment into account. `own` is its direction's track at this point, `reverse` the other direction's.
-#[inline]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "a part of the path of every packet")]
 pub fn observe(
     row: &Row,
     own: &mut Track,

@@ -12,9 +12,13 @@ use crate::packet::{Checksum, Kind, Row};
 use crate::seq;
 use crate::time::SECOND;
 
+#[expect(
+    clippy::inline_always,
+    reason = "a part of the path of every packet, which knows its point when it is compiled"
+)]
 impl Shard {
     /// Facts of a match. The node is not unlinked here.
-    #[inline]
+    #[inline(always)]
     pub(super) fn matched(&mut self, id: u32, row: &Row, seen: &Seen, exact: bool, sure: bool, wrong: u8) {
         let node = self.nodes[id as usize];
         if seen.point == seen.direction && node.next != NONE {

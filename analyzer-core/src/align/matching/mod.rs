@@ -22,7 +22,7 @@ mod waiting;
 
 use crate::align::clock::{Coarse, GUARD, Overlap};
 use crate::facts::{
-    Delays, Event, EventKind, Events, PairFacts, Room, Stamp, Tally, Track, pair_flags, size_class, size_step, state,
+    Delays, Event, EventKind, Events, PairFacts, Passing, Room, Stamp, Tally, Track, pair_flags, state,
 };
 use crate::flow::tcp::{COPY_DISTANCE, Class};
 use crate::flow::{SHARDS, USUAL_FLOWS, tcp};
@@ -75,8 +75,9 @@ pub struct Shard {
     overlap: Overlap,
     /// Rare events.
     pub events: Events,
-    /// Counters.
+    /// Counters; what every packet counts into is still in `passing` until the [end](Self::finish).
     pub tally: Tally,
+    passing: Passing,
     /// Delays over time, for the clock.
     pub delays: Delays,
     /// What matched lately at the point that it passed last: hash of the packet and its flow, and in the lower half the
@@ -145,6 +146,7 @@ impl Default for Shard {
             overlap: Overlap::default(),
             events: Events::default(),
             tally: Tally::default(),
+            passing: Passing::default(),
             delays: Delays::default(),
             recent: Vec::new(),
             max_waiting: usize::MAX,
@@ -218,29 +220,27 @@ impl Shard {
         let [mut a, mut b] = window.rows;
         let on_a = |b: &[Row]| b.first().map_or(i64::MAX, |row| window.coarse.to_a(row.time));
         let mut first_b = on_a(b);
-        let mut ahead = 0;
+        let mut touched = [0; 2];
         loop {
-            if ahead == 0 {
-                self.touch(a);
-                self.touch(b);
-                ahead = AHEAD;
-            }
-            ahead -= 1;
-            let take_a = match (a.first(), b.first()) {
-                (Some(first_a), Some(_)) => first_a.time <= first_b,
-                (Some(_), None) => true,
-                (None, Some(_)) => false,
-                (None, None) => break,
-            };
-            if take_a {
-                let (row, rest) = a.split_first().unwrap_or((&EMPTY_ROW, &[]));
-                a = rest;
-                self.row(0, row, window, row.time);
-            } else {
-                let (row, rest) = b.split_first().unwrap_or((&EMPTY_ROW, &[]));
-                b = rest;
-                self.row(1, row, window, first_b);
-                first_b = on_a(b);
+            match (a.split_first(), b.split_first()) {
+                (Some((row, rest)), _) if row.time <= first_b => {
+                    if touched[0] == 0 {
+                        touched[0] = self.touch(0, a);
+                    }
+                    touched[0] -= 1;
+                    a = rest;
+                    self.row::<0>(row, window, row.time);
+                }
+                (_, Some((row, rest))) => {
+                    if touched[1] == 0 {
+                        touched[1] = self.touch(1, b);
+                    }
+                    touched[1] -= 1;
+                    b = rest;
+                    self.row::<1>(row, window, first_b);
+                    first_b = on_a(b);
+                }
+                (_, None) => break,
             }
         }
         if self.next_sweep.is_none_or(|sweep| horizon >= sweep) {
@@ -248,17 +248,22 @@ impl Shard {
         }
     }
 
-    /// Reads what the next rows need of their pairs in a tight loop, so that the cache misses overlap.
+    /// Reads what the next rows of a point need of their pairs in a tight loop, so that the cache misses overlap. Returns how
+    /// many rows that were.
     #[inline(never)]
-    fn touch(&self, rows: &[Row]) {
+    fn touch(&self, point: usize, rows: &[Row]) -> usize {
+        let rows = &rows[..rows.len().min(AHEAD)];
         let mut sum = 0;
-        for row in rows.iter().take(AHEAD) {
+        for row in rows {
             let (slot, direction) = ((row.flow >> 1) as usize, (row.flow & 1) as usize);
             let (tracks, facts) = (&self.tracks[slot], &self.facts[slot]);
-            sum ^= tracks[direction][0].packets ^ tracks[direction][1].packets;
-            sum ^= tracks[1 - direction][0].packets ^ tracks[1 - direction][1].packets ^ u32::from(facts.flags);
+            let own = &tracks[direction];
+            sum ^= own[0].packets ^ own[1].packets ^ tracks[1 - direction][point].packets ^ u32::from(facts.flags);
+            // What datagrams and packets out of order look at stands behind pointers.
+            sum ^= facts.talking_since[0][0].frame ^ facts.more_or_nothing(direction, point).late;
         }
         std::hint::black_box(sum);
+        rows.len()
     }
 
     /// A time of a point (0 for A, 1 for B) on A's clock.
@@ -267,9 +272,11 @@ impl Shard {
         self.coarse.on_a(point as usize, time)
     }
 
-    /// One row. `now` is its time on A's clock.
-    #[inline]
-    fn row(&mut self, point: usize, row: &Row, window: &Window<'_>, now: i64) {
+    /// One row of a point (0 for A, 1 for B: known when this is compiled, as nearly every step depends on it). `now` is its
+    /// time on A's clock.
+    #[inline(never)]
+    fn row<const POINT: usize>(&mut self, row: &Row, window: &Window<'_>, now: i64) {
+        let point = POINT;
         if self.waiting >= self.max_waiting {
             self.sweep(now, window.overlap);
         }
@@ -287,10 +294,7 @@ impl Shard {
             (&mut second[point], &mut first[point])
         };
 
-        self.tally.packets[direction][point][row.kind as usize] += 1;
-        self.tally.checksums[direction][point][row.l4_checksum as usize] += 1;
-        self.tally.sizes[direction][point][size_class(row.ip_len)] += 1;
-        self.tally.steps[direction][point][size_step(row.ip_len)] += 1;
+        self.passing.add(direction, point, row.kind, row.l4_checksum, row.ip_len);
         if row.ip_len > ETHERNET_MTU && row.ip_len > facts.frame_limit() {
             self.tally.superframes[direction][point] += 1;
             if !own.has(state::SUPERFRAME) {
@@ -319,12 +323,12 @@ impl Shard {
             class: Class::New,
             order: own.packets,
             bytes_before: own.bytes,
-            before: if own.packets == 0 { 0 } else { own.last_time },
+            before: own.last_time,
             idle: row.time.saturating_sub(last_any).max(0),
             twin: if twin { own.last_frame } else { 0 },
             older: own.packets > 0 && (1..=COPY_DISTANCE).contains(&own.last_ip_id.wrapping_sub(row.ip_id)),
         };
-        if own.packets > 0 && row.time - own.last_time >= MIN_GAP && reverse.last_time - own.last_time >= GAP_OPPOSITE {
+        if row.time - own.last_time >= MIN_GAP && own.packets > 0 && reverse.last_time - own.last_time >= GAP_OPPOSITE {
             note_gap(facts, direction, point, own, row);
         }
 
@@ -422,7 +426,9 @@ impl Shard {
         }
         own.last_time = row.time;
         // What a reset answers is the first of two copies.
-        own.last_frame = if twin { own.last_frame } else { row.frame };
+        if !twin {
+            own.last_frame = row.frame;
+        }
         own.last_seq = number;
         own.last_ip_id = row.ip_id;
         own.packets = own.packets.saturating_add(1);
@@ -441,33 +447,6 @@ impl Shard {
         }
     }
 }
-
-/// Filler for the empty case of `split_first`, which the merge has excluded.
-const EMPTY_ROW: Row = Row {
-    time: 0,
-    head: 0,
-    l2: 0,
-    frame: 0,
-    flow: 0,
-    seq: 0,
-    ack: 0,
-    len: 0,
-    wirelen: 0,
-    ip_len: 0,
-    detail: 0,
-    sum: 0,
-    ip_id: 0,
-    window: 0,
-    bits: 0,
-    flags: 0,
-    ttl: 0,
-    tos: 0,
-    kind: Kind::Ip,
-    l3_checksum: Checksum::Absent,
-    l4_checksum: Checksum::Absent,
-    protocol: 0,
-    reserved: 0,
-};
 
 fn protocol_of(kind: Kind) -> u8 {
     match kind {

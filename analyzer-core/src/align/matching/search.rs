@@ -13,28 +13,45 @@ const SEARCH_AHEAD: usize = 256;
 /// Steps of a search backwards from the cursor.
 const SEARCH_BACK: usize = 64;
 
+#[expect(
+    clippy::inline_always,
+    reason = "a part of the path of every packet, which knows its point when it is compiled"
+)]
 impl Shard {
     /// Looks for the row's copy; what is not found waits.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&mut self, row: &Row, seen: &Seen, wrong: u8) {
         let other = &self.tracks[seen.slot as usize][seen.direction][1 - seen.point];
         let key = content_key(row);
         let data = row.kind == Kind::Tcp && row.len > 0;
-        let cursor = other.cursor;
-        // Without an identification only the time tells a retransmission's copy from the original's: no short cut then.
-        let told_apart = row.ip_id != 0 || matches!(seen.class, Class::New | Class::Ack);
-        if cursor != NONE && told_apart {
-            let node = &self.nodes[cursor as usize];
-            if node.key == key
+        let is_copy = |node: &Node| {
+            node.key == key
                 && node.ip_id == row.ip_id
                 && node.len == row.len
                 && same_sum(node, row)
                 && self.near(node, seen)
-            {
-                self.matched(cursor, row, seen, true, true, wrong);
-                self.unlink(cursor);
-                return;
+        };
+        // The first two that a search would come to: packets that change places stand beside one another.
+        let cursor = other.cursor;
+        let first = if cursor == NONE { other.pending.1 } else { cursor };
+        let mut found = NONE;
+        if first != NONE {
+            let node = &self.nodes[first as usize];
+            // Without an identification only the time tells a retransmission's copy from the original's: no short cut then.
+            let told_apart = row.ip_id != 0 || (cursor != NONE && matches!(seen.class, Class::New | Class::Ack));
+            if told_apart && is_copy(node) {
+                found = first;
+            } else if row.ip_id != 0 {
+                let second = if cursor == NONE || node.next == NONE { node.prev } else { node.next };
+                if second != NONE && is_copy(&self.nodes[second as usize]) {
+                    found = second;
+                }
             }
+        }
+        if found != NONE {
+            self.matched(found, row, seen, true, true, wrong);
+            self.unlink(found);
+            return;
         }
         if other.pending.0 == NONE {
             self.wait(row, seen, key, (row.seq, row.len), false, wrong);
@@ -151,7 +168,17 @@ impl Shard {
             self.unlink(exact);
             return;
         }
-        let mut pieces = vec![(row.seq, row.seq.wrapping_add(row.len))];
+        let whole = (row.seq, row.seq.wrapping_add(row.len));
+        let mut shared = false;
+        self.walk(seen, |_, node| {
+            shared = node.data && overlaps(node, whole);
+            shared
+        });
+        if !shared {
+            self.wait(row, seen, key, (row.seq, row.len), false, wrong);
+            return;
+        }
+        let mut pieces = vec![whole];
         let mut touched = false;
         let mut taken: Vec<(u32, u16)> = Vec::new();
         for strict in [true, false] {

@@ -3,7 +3,7 @@
 use super::notes::settle_offender;
 use super::{HASH, NONE, RECENT, Seen, Shard, WAIT, protocol_of};
 use crate::align::clock::{GUARD, Overlap};
-use crate::facts::{Event, EventKind, Fate, Run, Stamp, TrackMore, size_class, size_step, state};
+use crate::facts::{Event, EventKind, Fate, Run, Seldom, Stamp, size_class, size_step, state};
 use crate::flow::tcp::{COPY_DISTANCE, Class};
 use crate::hash::mix;
 use crate::packet::row::tcp_flags;
@@ -65,9 +65,13 @@ impl Node {
     }
 }
 
+#[expect(
+    clippy::inline_always,
+    reason = "a part of the path of every packet, which knows its point when it is compiled"
+)]
 impl Shard {
     /// Puts a row, or the part `[seq, seq + len)` of it, on the waiting list.
-    #[inline]
+    #[inline(always)]
     pub(super) fn wait(&mut self, row: &Row, seen: &Seen, key: u64, (seq, len): (u32, u32), touched: bool, wrong: u8) {
         let data = row.kind == Kind::Tcp && row.len > 0;
         let leaving = seen.point != seen.direction && row.ip_id != 0 && !touched;
@@ -147,7 +151,7 @@ impl Shard {
         self.comes_again(row, seen, key)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn allocate(&mut self, node: Node) -> u32 {
         if let Some(id) = self.free_node {
             let next = self.nodes[id as usize].next;
@@ -174,7 +178,7 @@ impl Shard {
         self.waiting += 1;
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn unlink(&mut self, id: u32) {
         let node = self.nodes[id as usize];
         let track =
@@ -242,6 +246,7 @@ impl Shard {
                 self.conclude(id, overlap);
             }
         }
+        self.tally.take(&mut self.passing);
     }
 
     /// Whether the host itself has refused the packet by ICMP, or one before it while the other end was silent: then it was
@@ -363,7 +368,7 @@ impl Shard {
 }
 
 /// Adds an unmatched packet to the run that it continues, or starts a new one.
-pub(super) fn extend_run(more: &mut TrackMore, node: &Node, matched_order: u32) {
+pub(super) fn extend_run(more: &mut Seldom, node: &Node, matched_order: u32) {
     let stamp = Stamp { time: node.time, frame: node.frame };
     let run = &mut more.run;
     if run.count > 0 && (matched_order < run.first_order || matched_order == 0) {
