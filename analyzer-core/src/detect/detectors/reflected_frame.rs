@@ -209,7 +209,10 @@ fn only_in(scene: &Scene) -> Option<Claim> {
         .iter()
         .filter(|pair| pair.both() && (!pair.is_tcp() || pair.track(Direction::Outbound, Point::B).matched > 0))
         // A connection's first frame at B may well be the peer's: what left of it and stands there came back.
-        .filter(|pair| from_inside(pair.macs[if pair.is_tcp() { 0 } else { 1 }]))
+        .filter(|pair| {
+            let point = if pair.is_tcp() { Point::A } else { Point::B };
+            from_inside(pair.macs[point.index()])
+        })
         .collect();
     let why = if acknowledged_before {
         "B holds inbound packets only: what left was acknowledged there before it stood there, if it ever did"
