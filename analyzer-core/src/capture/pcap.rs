@@ -25,13 +25,16 @@ const RESYNC_TIME: u64 = 86_400 * SECOND as u64;
 /// Length of the file header.
 const FILE_HEADER: usize = 24;
 
+/// Length of a record header, but for the modified format.
+const HEADER: usize = 16;
+
 /// The state of reading one classic capture.
 pub(super) struct Pcap {
     /// The file's byte order is not little-endian.
     swapped: bool,
     /// Nanoseconds in a unit of the second half of a time stamp.
     unit: i64,
-    /// 16, or 24 for the modified format.
+    /// [`HEADER`], or 24 for the modified format.
     header_len: usize,
     /// Longest record that needs no second look.
     limit: u32,
@@ -78,8 +81,8 @@ impl Pcap {
     /// Byte order, unit of time and length of the record header by the magic number.
     fn variant(magic: [u8; 4]) -> Option<(bool, i64, usize)> {
         let variant = |number| match number {
-            0xa1b2_c3d4_u32 => Some((1000, 16)),
-            0xa1b2_3c4d => Some((1, 16)),
+            0xa1b2_c3d4_u32 => Some((1000, HEADER)),
+            0xa1b2_3c4d => Some((1, HEADER)),
             0xa1b2_cd34 => Some((1000, 24)),
             _ => None,
         };
@@ -175,7 +178,7 @@ impl Pcap {
 
     #[inline]
     fn header(&self, bytes: &[u8]) -> Option<Header> {
-        let bytes = bytes.first_chunk::<16>()?;
+        let bytes = bytes.first_chunk::<HEADER>()?;
         let word = |at: usize| {
             let word = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
             if self.swapped { word.swap_bytes() } else { word }
@@ -210,8 +213,45 @@ impl Pcap {
         self.next_slow(input, problems, until)
     }
 
+    /// Shows the next records as long as nothing about them is odd, they are all in the buffer and below `until`; at most
+    /// `most`. How many there were; [`next`](Self::next) goes on from there. Between them nothing is looked up again.
+    #[inline]
+    pub(super) fn each(
+        &mut self,
+        input: &mut Input,
+        until: i64,
+        most: usize,
+        show: &mut impl FnMut(&Record<'_>),
+    ) -> usize {
+        let mut rest = input.peek();
+        let buffered = rest.len();
+        let mut count = 0;
+        while count < most && self.header_len == HEADER && !self.swapped {
+            let Some(header) = self.header(rest) else { break };
+            let end = HEADER + header.caplen as usize;
+            let usual = header.caplen.wrapping_sub(1) < self.limit && header.caplen <= header.wirelen;
+            let time = self.time(header);
+            if !usual || rest.len() < end || time >= until {
+                break;
+            }
+            let (record, after) = rest.split_at(end);
+            rest = after;
+            show(&self.record(header, time, &record[HEADER..]));
+            count += 1;
+        }
+        let read = buffered - rest.len();
+        input.take(read);
+        count
+    }
+
     #[inline]
     fn lend<'a>(&mut self, input: &'a mut Input, header: Header, time: i64) -> Record<'a> {
+        self.record(header, time, &input.take(self.header_len + header.caplen as usize)[self.header_len..])
+    }
+
+    /// Counts a record.
+    #[inline]
+    fn record<'a>(&mut self, header: Header, time: i64, data: &'a [u8]) -> Record<'a> {
         self.packets += 1;
         self.before_last_time = self.last_time;
         self.last_time = time;
@@ -222,7 +262,7 @@ impl Pcap {
             interface: 0,
             link_type: self.link_type,
             fcs_len: self.fcs_len,
-            data: &input.take(self.header_len + header.caplen as usize)[self.header_len..],
+            data,
         }
     }
 

@@ -341,13 +341,11 @@ impl Ingest {
     /// Decodes at most so many records before `until` into the queue; how many there were.
     #[inline(never)]
     fn queue_next(&mut self, most: usize, until: i64) -> usize {
-        for count in 0..most {
-            let Next::Record(record) = self.reader.next(until) else { return count };
+        self.reader.each(until, most, |record| {
             let (slot, row, key) = self.queue.room();
-            self.decoder.decode_into(&record, &mut self.batch.details, row, key);
+            self.decoder.decode_into(record, &mut self.batch.details, row, key);
             self.queue.push(slot);
-        }
-        most
+        })
     }
 
     /// Files the rows of the queue that come before `until`; of those since the clock was set back last only those before
@@ -417,19 +415,18 @@ impl Ingest {
             let mut filled = 0;
             let mut stop = None;
             while filled < BATCH {
-                let why = match self.reader.next(until) {
-                    Next::Record(record) => {
-                        let (row, key) = (&mut rows[filled], &mut keys[filled]);
-                        self.decoder.decode_into(&record, &mut self.batch.details, row, key);
-                        filled += 1;
-                        continue;
+                let mut room = rows[filled..].iter_mut().zip(&mut keys[filled..]);
+                filled += self.reader.each(until, BATCH - filled, |record| {
+                    if let Some((row, key)) = room.next() {
+                        self.decoder.decode_into(record, &mut self.batch.details, row, key);
                     }
-                    Next::Later if until < self.end => Stop::Time,
-                    Next::Later | Next::End => Stop::End,
-                };
-                if !self.reader.turn(until) {
-                    stop = Some(why);
-                    break;
+                });
+                if filled < BATCH {
+                    let later = until < self.end && matches!(self.reader.next(until), Next::Later);
+                    if !self.reader.turn(until) {
+                        stop = Some(if later { Stop::Time } else { Stop::End });
+                        break;
+                    }
                 }
             }
             self.resolve(&rows, &keys, &IN_FILE_ORDER[..filled]);

@@ -97,6 +97,22 @@ impl CaptureSet {
         self.next_of_any(until)
     }
 
+    /// Shows the next records below `until`, at most `most`; how many there were. Where it is fewer,
+    /// [`next`](Self::next) gives no record.
+    #[inline]
+    pub fn each(&mut self, until: i64, most: usize, mut show: impl FnMut(&Record<'_>)) -> usize {
+        if self.plain {
+            return self.current.each(until, most, show);
+        }
+        let mut count = 0;
+        while count < most {
+            let Next::Record(record) = self.next_of_any(until) else { break };
+            show(&record);
+            count += 1;
+        }
+        count
+    }
+
     fn next_of_any(&mut self, until: i64) -> Next<'_> {
         let until = self.stamped(until);
         let Self { current, set, files, left_out, steps, last_frame, .. } = self;
