@@ -112,16 +112,10 @@ struct Held {
 }
 
 /// Packets held at one point, oldest first; numbered from `base`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Hold {
     rows: VecDeque<Held>,
     base: u32,
-}
-
-impl Default for Hold {
-    fn default() -> Self {
-        Self { rows: VecDeque::with_capacity(USUAL_FLOWS), base: 0 }
-    }
 }
 
 /// A flow's two places.
@@ -608,8 +602,7 @@ impl Pairing {
 
     /// Frees what was kept to pair more flows, at the end of both captures.
     pub fn forget_packets(&mut self) {
-        self.hold.iter_mut().for_each(|hold| hold.rows = VecDeque::new());
-        self.index = Default::default();
+        (self.hold, self.index) = Default::default();
         self.inside = Hashed::default();
     }
 
