@@ -102,24 +102,37 @@ pub fn announced_mtu(pair: &PairView, direction: Direction) -> Option<u32> {
 /// Share of packets that a point's capture missed: packets that must have passed it and are not there (rules R1 and R2),
 /// and bytes acknowledged there that it never saw (R3).
 pub fn capture_loss(scene: &Scene, point: Point) -> f64 {
+    let seen = tell_of(scene, point);
+    if seen == 0 { 0.0 } else { scene.missed[point.index()] as f64 / seen as f64 }
+}
+
+/// Packets at the far point that would tell if a point's capture had missed them.
+pub(super) fn tell_of(scene: &Scene, point: Point) -> u64 {
     // What left at the far point had entered here: outbound packets on B must be on A, inbound ones on A must be on B.
     let direction = match point {
         Point::A => Direction::Outbound,
         Point::B => Direction::Inbound,
     };
     let exit = point.other();
-    let seen = scene.tally.packets(direction, exit);
-    let missing = scene.missed[point.index()];
-    if seen == 0 { 0.0 } else { missing as f64 / seen as f64 }
+    // Of the other direction acknowledgments tell, and only of data: of TCP's packets that are larger than bare headers.
+    let back = direction.reverse().index();
+    let connections = scene.tally.packets[back][exit.index()][Kind::Tcp as usize];
+    let told = connections.min(scene.tally.sizes[back][exit.index()][1..].iter().sum());
+    scene.tally.packets(direction, exit) + told
+}
+
+/// Whether a point's capture missed more than a sound one may seem to miss.
+pub fn captures_badly(scene: &Scene, point: Point) -> bool {
+    const NOTABLE: f64 = 0.001;
+    capture_loss(scene, point) > NOTABLE
 }
 
 /// Whether the share that a point's capture misses explains that `missing` of `offered` packets are not in it: three times
-/// as many as expected are within reach of chance, and one always is.
+/// as many as expected, or three standard deviations more (of a Poisson distribution), are within reach of chance, and one
+/// always is.
 pub fn capture_explains(scene: &Scene, point: Point, missing: u64, offered: u64) -> bool {
-    /// Less is what a sound capture may seem to miss.
-    const NOTABLE: f64 = 0.001;
-    let share = capture_loss(scene, point);
-    share > NOTABLE && missing as f64 <= 3.0 * share * offered as f64 + 1.0
+    let expected = capture_loss(scene, point) * offered as f64;
+    captures_badly(scene, point) && missing as f64 <= (3.0 * expected).max(expected + 3.0 * expected.sqrt()) + 1.0
 }
 
 /// Packets that a point's capture missed, by rules R1 to R3. Resets and ICMP errors do not count: hosts make them.

@@ -224,8 +224,7 @@ fn capture_loss(scene: &Scene, point: Point, limits: &mut Vec<Coverage>) {
     if counters == 0 && share <= NOTABLE_LOSS {
         return;
     }
-    let direction = if point == Point::A { Direction::Outbound } else { Direction::Inbound };
-    let seen = scene.tally.packets(direction, point.other());
+    let seen = alibi::tell_of(scene, point);
     let mut words = Vec::new();
     if counters > 0 {
         words.push(format!("its own counters say that it dropped {}", counted(counters, "packet")));

@@ -171,7 +171,8 @@ fn outside(scene: &Scene, pair: &PairView) -> Option<Stop> {
     let (out, back) = (pair.track(Direction::Outbound, Point::B), pair.track(Direction::Inbound, Point::B));
     let head = &pair.more(Direction::Outbound, Point::B)?.head;
     let unanswered = head.times >= 2 && back.packets > 0 && head.first.time > back.last_time;
-    let crosses = pair.more(Direction::Outbound, Point::A).is_none_or(|more| more.run.count == 0);
+    // A single one may have been missed by the capture.
+    let crosses = pair.more(Direction::Outbound, Point::A).is_none_or(|more| more.run.count <= 1);
     (unanswered && crosses && out.last_time > back.last_time).then(|| Stop {
         serial: pair.serial,
         end: End::Outside,

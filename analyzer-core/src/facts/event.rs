@@ -40,7 +40,7 @@ pub enum EventKind {
 const KINDS: usize = EventKind::CrossedAgain as usize + 1;
 
 /// One event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
     /// Time in the clock of the point.

@@ -11,6 +11,7 @@ mod filters;
 mod frames;
 mod interrupted;
 mod judge;
+mod missed;
 mod numbers;
 mod prefix;
 mod recount;

@@ -326,8 +326,10 @@ impl Shard {
         {
             reset.fate = Fate::Unmatched;
         }
-        let end = node.seq.wrapping_add(node.len);
-        let missed_there = node.data
+        // A FIN takes a sequence number of its own.
+        let fin = node.kind == Kind::Tcp && node.flags & tcp_flags::FIN != 0 && !node.data;
+        let end = node.seq.wrapping_add(node.len.max(u32::from(fin)));
+        let missed_there = (node.data || fin)
             && other_has_ack
             && facts.more[direction][1 - point].as_deref().is_some_and(|more| {
                 more.missed.iter().any(|&(low, high)| !seq::before(node.seq, low) && !seq::after(end, high))

@@ -19,6 +19,7 @@
 //! # Mistaken for it
 //! - Questions by multicast (mDNS) need no answer.
 //! - Questions just before the capture ends.
+//! - A capture that missed the answer on the client's side: who gets none asks again.
 //! - A client that asks two servers and takes the first answer: each question is judged by its own socket.
 //!
 //! # What to do
@@ -29,7 +30,7 @@
 
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{count, counted};
-use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold};
+use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold, alibi};
 use crate::facts::{DnsFacts, Question};
 use crate::point::{Direction, Point};
 use crate::report::{Finding, Severity, Where};
@@ -98,6 +99,12 @@ fn of_flow(scene: &Scene, pair: &PairView, dns: &DnsFacts) -> Vec<Claim> {
             if question.asked[direction.entry().index()].frame == 0 { direction.exit() } else { direction.entry() };
         if !waited(scene, near, question) || !two_way(scene, near) || raced.iter().any(|known| known.id == question.id)
         {
+            continue;
+        }
+        let entered = question.answer[direction.exit().index()].frame != 0;
+        let repeated = question.times[near.index()] > 1;
+        if entered && !repeated && alibi::captures_badly(scene, near) {
+            // Who gets no answer asks again: this capture missed it.
             continue;
         }
         let place = place(question, direction, near);

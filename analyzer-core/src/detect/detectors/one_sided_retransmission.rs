@@ -25,7 +25,7 @@
 
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{counted, percent};
-use crate::detect::{Claim, Reasons, Scene, Spec, Threshold, alibi};
+use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold, alibi};
 use crate::facts::EventKind;
 use crate::point::{Direction, Point};
 use crate::report::{Directions, Finding, Severity, Where};
@@ -48,7 +48,11 @@ pub(super) const SPEC: Spec = Spec {
 pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let mut claims = Vec::new();
     for direction in Direction::BOTH {
-        let total = scene.event_count(EventKind::LostBetween, direction.entry(), direction);
+        // A first copy that came late was overtaken, not lost: then nothing is missing in the end.
+        let lost = |pair: &PairView| {
+            u64::from(pair.facts.lost_between[direction.index()]).min(missing(scene, pair, direction))
+        };
+        let total: u64 = scene.pairs.iter().map(lost).sum();
         // The far capture may have missed the first copy of what was lost beyond it.
         let repeated = total + scene.event_count(EventKind::LostBeyond, direction.entry(), direction);
         let missed = alibi::capture_explains(scene, direction.exit(), total, repeated);
@@ -60,8 +64,7 @@ pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
             Severity::Info
         };
         for pair in &scene.pairs {
-            // A first copy that came late was overtaken, not lost: then nothing is missing in the end.
-            let lost = u64::from(pair.facts.lost_between[direction.index()]).min(alibi::lost(scene, pair, direction));
+            let lost = lost(pair);
             if lost == 0 {
                 continue;
             }
@@ -95,6 +98,22 @@ pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
         }
     }
     claims
+}
+
+/// Packets of a direction that entered and did not leave, and may have been what was repeated.
+fn missing(scene: &Scene, pair: &PairView, direction: Direction) -> u64 {
+    /// The largest acknowledgment: the headers of IPv6 and TCP with all options.
+    const ACK: u32 = 100;
+    if pair.facts.lost_between[direction.index()] == 0 {
+        return 0;
+    }
+    let all = alibi::lost(scene, pair, direction);
+    if alibi::announced_mtu(pair, direction).is_none() {
+        return all;
+    }
+    // Most of what was repeated had been too large: what else is missing may be acknowledgments, which nobody repeats.
+    let events = scene.pair_events(EventKind::Unmatched, direction.entry(), direction, pair.serial);
+    all.min(events.iter().filter(|event| event.size > ACK && alibi::is_lost(pair, direction, event)).count() as u64)
 }
 
 fn reasons(scene: &Scene, direction: Direction, total: u64) -> Reasons {
