@@ -354,7 +354,7 @@ impl Ingest {
         let mut queue = std::mem::take(&mut self.queue);
         let mut taken = std::mem::take(&mut self.taken);
         queue.take(until, border, &mut taken);
-        let (rows, keys) = queue.slots();
+        let (rows, keys) = queue.slots_mut();
         for slots in taken.chunks(BATCH) {
             self.resolve(rows, keys, slots);
         }
@@ -429,7 +429,7 @@ impl Ingest {
                     }
                 }
             }
-            self.resolve(&rows, &keys, &IN_FILE_ORDER[..filled]);
+            self.resolve(&mut rows, &keys, &IN_FILE_ORDER[..filled]);
             if stop.is_none() && self.reader.decoded_bytes() >= end {
                 stop = Some(Stop::Bytes);
             }
@@ -456,9 +456,9 @@ impl Ingest {
         }
     }
 
-    /// Finds the flows of a few rows, named by their slots, and files the rows.
+    /// Finds the flows of a few rows, named by their slots, and files copies of the rows, each with its flow.
     #[inline(never)]
-    fn resolve(&mut self, rows: &[Row], keys: &[FlowKey], slots: &[u32]) {
+    fn resolve(&mut self, rows: &mut [Row], keys: &[FlowKey], slots: &[u32]) {
         let mut prints = [0_u64; BATCH];
         for (print, &slot) in prints.iter_mut().zip(slots) {
             *print = fingerprint(&keys[slot as usize]);
@@ -471,10 +471,10 @@ impl Ingest {
         self.packets += slots.len() as u64;
         let (mut first, mut last) = self.presence.span.unwrap_or((i64::MAX, i64::MIN));
         for (&slot, &print) in slots.iter().zip(&prints) {
-            let (row, key) = (&rows[slot as usize], &keys[slot as usize]);
-            let attributed = if row.kind == Kind::IcmpError { self.attribute(row, key) } else { None };
-            let (row, key, print) = match &attributed {
-                Some((row, key)) => (row, key, fingerprint(key)),
+            let (row, key) = (&mut rows[slot as usize], &keys[slot as usize]);
+            let mut attributed = if row.kind == Kind::IcmpError { self.attribute(row, key) } else { None };
+            let (row, key, print) = match &mut attributed {
+                Some((row, key)) => (row, &*key, fingerprint(key)),
                 None => (row, key, print),
             };
             self.presence.kinds[row.kind as usize] += 1;
@@ -508,13 +508,14 @@ impl Ingest {
             if entry.pair == UNPAIRED {
                 let mark = self.batch.marks.len() as u32;
                 self.batch.marks.push(Mark::new(row, None));
-                self.batch.loose.push(Loose { row: Row { flow: entry.flow, ..*row }, mark });
+                row.flow = entry.flow;
+                self.batch.loose.push(Loose { row: *row, mark });
             } else {
                 let direction = u32::from(row.has(bits::FROM_HIGH)) ^ (entry.pair & 1);
                 self.batch.marks.push(Mark::new(row, Some(direction)));
                 let pair = entry.pair >> 1;
-                self.batch.rows[pair as usize % SHARDS]
-                    .push(Row { flow: (pair / SHARDS as u32) << 1 | direction, ..*row });
+                row.flow = (pair / SHARDS as u32) << 1 | direction;
+                self.batch.rows[pair as usize % SHARDS].push(*row);
             }
         }
         if first <= last {

@@ -238,8 +238,8 @@ impl Queue {
     }
 
     /// The rows and keys that slots name.
-    pub(super) fn slots(&self) -> (&[Row], &[FlowKey]) {
-        (&self.rows, &self.keys)
+    pub(super) fn slots_mut(&mut self) -> (&mut [Row], &[FlowKey]) {
+        (&mut self.rows, &self.keys)
     }
 
     /// The rows in order.
@@ -305,7 +305,7 @@ mod tests {
     fn take(queue: &mut Queue, until: i64, border: i64) -> Vec<(i64, u32)> {
         let mut taken = Vec::new();
         queue.take(until, border, &mut taken);
-        let rows = taken.iter().map(|slot| &queue.slots().0[*slot as usize]).map(|row| (row.time, row.frame)).collect();
+        let rows = taken.iter().map(|slot| &queue.rows[*slot as usize]).map(|row| (row.time, row.frame)).collect();
         queue.give_back(&mut taken);
         rows
     }
@@ -351,7 +351,7 @@ mod tests {
         }
         assert_eq!(take(&mut queue, 98, i64::MAX).len(), 97);
         queue.compact(10);
-        assert_eq!(queue.slots().0.len(), 3);
+        assert_eq!(queue.rows.len(), 3);
         push(&mut queue, 101, 99);
         assert_eq!(take(&mut queue, i64::MAX, i64::MAX), [(98, 98), (99, 99), (99, 101), (100, 100)]);
     }
