@@ -47,6 +47,13 @@ impl Overlap {
             && !self.holes[point].iter().any(in_hole)
     }
 
+    /// Whether a point's capture still ran at a time, but for no longer than the guard.
+    #[inline]
+    pub fn ends_soon_after(&self, point: usize, time: i64) -> bool {
+        (self.to[point].saturating_sub(GUARD)..=self.to[point]).contains(&time)
+            && time >= self.from[point].saturating_add(GUARD)
+    }
+
     /// Adds a time in which a point's capture did not run.
     pub fn add_hole(&mut self, point: usize, hole: (i64, i64)) {
         let holes = &mut self.holes[point];
