@@ -62,20 +62,29 @@ pub(super) fn run(scene: &Scene, detectors: &[&dyn Detector]) -> Vec<Finding> {
         let id = detector.spec().id;
         detector.observe(scene).into_iter().map(|claim| Claim { id, ..claim }).collect()
     });
-    let observed: Vec<Vec<Claim>> = observed.collect();
-    let mut claims: Vec<Claim> = observed.into_iter().flatten().collect();
+    // There may be very many, so that they stay in the lists that the detectors made.
+    let mut claims: Vec<Vec<Claim>> = observed.collect();
     explain(&mut claims);
     if scene.selection.of_flows() {
         // All flows speak for and against one another; only then are those left out that nobody asked for.
         let asked = |flow: &u32| scene.pair(*flow).is_some_and(|pair| scene.selection.has(pair));
-        claims.retain(|claim| claim.flows.iter().any(asked));
+        claims.iter_mut().for_each(|claims| claims.retain(|claim| claim.flows.iter().any(asked)));
     }
 
     type Key = (&'static str, Severity, Where, Directions, Option<&'static str>, &'static str, Option<&'static str>);
+    let key = |claim: &Claim| -> Key {
+        (claim.id, claim.severity, claim.place, claim.direction, claim.cause, claim.protocol, claim.because)
+    };
     let mut groups: BTreeMap<Key, Vec<Claim>> = BTreeMap::new();
-    for claim in claims {
-        let key = (claim.id, claim.severity, claim.place, claim.direction, claim.cause, claim.protocol, claim.because);
-        groups.entry(key).or_default().push(claim);
+    for claims in claims {
+        let mut sizes: BTreeMap<Key, usize> = BTreeMap::new();
+        claims.iter().for_each(|claim| *sizes.entry(key(claim)).or_default() += 1);
+        for (key, size) in sizes {
+            groups.entry(key).or_default().reserve_exact(size);
+        }
+        for claim in claims {
+            groups.entry(key(&claim)).or_default().push(claim);
+        }
     }
     let mut findings: Vec<Finding> = groups
         .values()
@@ -101,7 +110,7 @@ pub(super) fn run(scene: &Scene, detectors: &[&dyn Detector]) -> Vec<Finding> {
 }
 
 /// Lowers to context what another detector explains for the same flow.
-fn explain(claims: &mut [Claim]) {
+fn explain(claims: &mut [Vec<Claim>]) {
     let mut causes: HashMap<(&'static str, u32), i64> = HashMap::new();
     // Faults of the link concern whatever crosses it.
     let mut links: HashMap<&'static str, i64> = HashMap::new();
@@ -109,7 +118,7 @@ fn explain(claims: &mut [Claim]) {
         let placed = claim.place == Where::Between || !BETWEEN_ONLY.contains(&claim.id);
         claim.severity != Severity::Info && placed
     };
-    for claim in claims.iter().filter(explains) {
+    for claim in claims.iter().flatten().filter(explains) {
         for &flow in &claim.flows {
             let first = causes.entry((claim.id, flow)).or_insert(claim.first.0);
             *first = (*first).min(claim.first.0);
@@ -119,7 +128,7 @@ fn explain(claims: &mut [Claim]) {
             *first = (*first).min(claim.first.0);
         }
     }
-    for claim in claims.iter_mut() {
+    for claim in claims.iter_mut().flatten() {
         let Some((_, explained_by)) = EXPLAINED_BY.iter().find(|(symptom, _)| *symptom == claim.id) else { continue };
         let cause = explained_by.iter().find(|cause| {
             let later = |first: &i64| claim.first.0 >= first.saturating_sub(LEAD);
