@@ -251,7 +251,8 @@ fn note_held(more: &mut TrackMore, resumed: i64, silence: i64) {
 }
 
 /// Moves the other direction's acknowledged edge.
-#[inline]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "a part of the path of every packet")]
 fn acknowledge(row: &Row, own: &Track, reverse: &mut Track, facts: &mut PairFacts, direction: usize, point: usize) {
     if !reverse.has(state::ACK) {
         reverse.state |= state::ACK;

@@ -54,7 +54,7 @@ impl Shard {
         }
         let (time_a, time_b) = if seen.point == 0 { (row.time, node.time) } else { (node.time, row.time) };
         if exact && sure {
-            let difference = time_b.saturating_sub(time_a);
+            let difference = time_b - time_a;
             self.delays.add(seen.direction, time_a, difference);
             let forward = difference.saturating_sub(self.coarse.at(time_a));
             self.tally.delays[seen.direction].add(if seen.direction == 0 { forward } else { forward.saturating_neg() });

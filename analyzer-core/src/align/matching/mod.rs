@@ -39,8 +39,6 @@ use waiting::Node;
 pub const WAIT: i64 = 3 * SECOND;
 /// Shortest silence of one direction of a flow that is remembered, if the other direction spoke well into it.
 const MIN_GAP: i64 = 250 * MILLISECOND;
-/// How far into the silence the other direction must have spoken: beyond any delayed ACK (40 to 200 ms).
-const GAP_OPPOSITE: i64 = 150 * MILLISECOND;
 /// Shortest silence of both directions that is remembered for what follows it.
 const NOTABLE_SILENCE: i64 = 100 * MILLISECOND;
 /// Rows ahead whose pairs are brought into the cache.
@@ -282,17 +280,12 @@ impl Shard {
         }
         let (slot, direction) = (row.flow >> 1, (row.flow & 1) as usize);
         let detail = (row.detail != 0).then(|| window.details[point].get(row.detail as usize - 1)).flatten();
-        let tracks = &mut self.tracks[slot as usize];
         let facts = &mut self.facts[slot as usize];
-        if point != direction && tracks[direction][point].packets == 0 {
-            facts.seen_before[direction] = tracks[direction][direction].next;
-        }
-        let [first, second] = tracks;
-        let (own, reverse) = if direction == 0 {
-            (&mut first[point], &mut second[point])
-        } else {
-            (&mut second[point], &mut first[point])
-        };
+        let [first, second] = &mut self.tracks[slot as usize];
+        let (ahead, back) = if direction == 0 { (first, second) } else { (second, first) };
+        let [at_a, at_b] = ahead;
+        let (own, other) = if point == 0 { (at_a, at_b) } else { (at_b, at_a) };
+        let reverse = &mut back[point];
 
         self.passing.add(direction, point, row.kind, row.l4_checksum, row.ip_len);
         if row.ip_len > ETHERNET_MTU && row.ip_len > facts.frame_limit() {
@@ -305,6 +298,9 @@ impl Shard {
         if own.packets == 0 {
             facts.first[direction][point] = Stamp { time: row.time, frame: row.frame };
             own.ttl = row.ttl;
+            if point != direction {
+                facts.seen_before[direction] = other.next;
+            }
         }
         let last_any = match (own.packets, reverse.packets) {
             (0, 0) => row.time,
@@ -324,12 +320,12 @@ impl Shard {
             order: own.packets,
             bytes_before: own.bytes,
             before: own.last_time,
-            idle: row.time.saturating_sub(last_any).max(0),
+            idle: (row.time - last_any).max(0),
             twin: if twin { own.last_frame } else { 0 },
             older: own.packets > 0 && (1..=COPY_DISTANCE).contains(&own.last_ip_id.wrapping_sub(row.ip_id)),
         };
-        if row.time - own.last_time >= MIN_GAP && own.packets > 0 && reverse.last_time - own.last_time >= GAP_OPPOSITE {
-            note_gap(facts, direction, point, own, row);
+        if row.time - own.last_time >= MIN_GAP {
+            note_gap(facts, direction, point, own, reverse, row);
         }
 
         let mut alert = false;

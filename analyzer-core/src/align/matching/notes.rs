@@ -62,8 +62,15 @@ pub(super) fn note_dns(
     }
 }
 
+/// A silence of a direction ended; it is kept if the other direction spoke well into it.
 #[cold]
-pub(super) fn note_gap(facts: &mut PairFacts, direction: usize, point: usize, own: &Track, row: &Row) {
+#[inline(never)]
+pub(super) fn note_gap(facts: &mut PairFacts, direction: usize, point: usize, own: &Track, reverse: &Track, row: &Row) {
+    /// How far into the silence the other direction must have spoken: beyond any delayed ACK (40 to 200 ms).
+    const OPPOSITE: i64 = 150 * MILLISECOND;
+    if own.packets == 0 || reverse.last_time - own.last_time < OPPOSITE {
+        return;
+    }
     let gaps = &mut facts.more_mut(direction, point).gaps;
     let gap = (own.last().unwrap_or_default(), Stamp { time: row.time, frame: row.frame });
     let length = |gap: &(Stamp, Stamp)| gap.1.time - gap.0.time;

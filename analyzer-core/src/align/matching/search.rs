@@ -289,7 +289,7 @@ impl Shard {
     /// Whether a waiting packet and a row may be copies, by their times.
     #[inline]
     pub(super) fn near(&self, node: &Node, seen: &Seen) -> bool {
-        let apart = self.on_a(node.place & 1, node.time).saturating_sub(seen.now);
+        let apart = self.on_a(node.place & 1, node.time) - seen.now;
         apart.unsigned_abs() <= WAIT as u64
     }
 }
