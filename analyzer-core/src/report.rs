@@ -1,4 +1,7 @@
 //! The report: plain data in the shape of the JSON schema `pcapdiff/1`. Renderers are the only code that knows a format.
+//!
+//! The structs here are plain data that anybody may make, so they are not `#[non_exhaustive]`; they gain fields in minor
+//! versions all the same. Who takes them apart by pattern writes `..`.
 
 use crate::point::{Direction, Point};
 use crate::time::Time;
