@@ -1,5 +1,5 @@
-//! The short way for plain packets, which nearly all are: whole Ethernet frames with TCP or UDP right behind an IPv4 header
-//! without options or an IPv6 header without extensions, and with nothing behind their ports that anyone would read.
+//! The short way for plain packets, which nearly all are: Ethernet frames with TCP or UDP right behind an IPv4 header without
+//! options or an IPv6 header without extensions, whose headers are all captured, and nothing behind them that anyone would read.
 //!
 //! The general way takes a frame apart layer by layer, and each layer is ready for anything. Here, what could be otherwise is
 //! looked at first and refused before anything is written; what is left stands at fixed places and takes half the instructions.
@@ -33,8 +33,7 @@ const UDP_START: usize = 5;
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "part of the hot path, see `Decoder::decode_into`")]
 pub(super) fn decode(record: &Record<'_>, row: &mut Row, key: &mut FlowKey) -> bool {
-    let whole = record.data.len() >= record.wirelen as usize && record.fcs_len == 0;
-    if record.link_type != LinkType::ETHERNET || !whole {
+    if record.link_type != LinkType::ETHERNET || record.fcs_len != 0 {
         return false;
     }
     let Some(ethernet) = record.data.first_chunk::<ETHERNET>() else { return false };
@@ -101,11 +100,13 @@ fn over_ipv6(record: &Record<'_>, row: &mut Row, key: &mut FlowKey) -> Option<()
 /// A packet that has been found plain: its parts are all there.
 struct Packet<'a> {
     ethernet: &'a [u8; ETHERNET],
-    /// The frame up to the end of the packet.
+    /// The frame up to the end of the packet, or as far as it was captured.
     bytes: &'a [u8],
     ip_len: usize,
-    /// Bytes behind the network header.
+    /// Bytes behind the network header, captured or not.
     carried: usize,
+    /// How many of them were not captured.
+    missing: usize,
     /// TCP or UDP.
     protocol: u8,
     transport: Transport<'a>,
@@ -122,22 +123,16 @@ impl<'a> Packet<'a> {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "part of the hot path, see `Decoder::decode_into`")]
     fn new<const AT: usize>(record: &Record<'a>, ip_len: usize, protocol: u8) -> Option<Self> {
-        let bytes = record.data.get(..ETHERNET + ip_len)?;
-        let carried = bytes.get(AT..)?;
+        let end = ETHERNET + ip_len;
+        let bytes = record.data.get(..end).unwrap_or(record.data);
+        let (captured, missing) = (bytes.get(AT..)?, end - bytes.len());
+        let carried = captured.len() + missing;
         let (transport, payload) = match protocol {
-            protocol::TCP => tcp(carried)?,
-            protocol::UDP => udp(carried)?,
+            protocol::TCP => tcp(captured)?,
+            protocol::UDP => udp(captured, carried)?,
             _ => return None,
         };
-        Some(Self {
-            ethernet: bytes.first_chunk()?,
-            bytes,
-            ip_len,
-            carried: carried.len(),
-            protocol,
-            transport,
-            payload,
-        })
+        Some(Self { ethernet: bytes.first_chunk()?, bytes, ip_len, carried, missing, protocol, transport, payload })
     }
 
     /// Fills in what does not depend on the headers of IP and transport, and clears what they may leave out.
@@ -154,7 +149,7 @@ impl<'a> Packet<'a> {
             row.bits |= ipv4::trailer(link::frame(record).skip(ETHERNET), self.ip_len);
         }
         row.ip_len = self.ip_len as u32;
-        row.len = self.payload.len() as u32;
+        row.len = (self.payload.len() + self.missing) as u32;
         row.protocol = self.protocol;
         row.flow = 0;
         row.detail = 0;
@@ -195,11 +190,19 @@ impl<'a> Packet<'a> {
             }
         };
         let pseudo = addresses + checksum::word(u16::from(self.protocol));
+        let unfinished = || ip::is_unfinished(field, pseudo, self.carried, self.carried);
+        if self.missing > 0 {
+            row.bits |= bits::CUT;
+            row.sum = 0;
+            row.l4_checksum = if unfinished() { Checksum::Partial } else { Checksum::Unverifiable };
+            row.head = self.payload.first_chunk::<{ digest::HEAD }>().map_or(0, |head| digest::short(head));
+            return;
+        }
         let sum = checksum::sum_end(self.bytes, self.payload.len());
         row.sum = checksum::fold_be(sum);
         row.l4_checksum = if checksum::adds_up(header_sum + sum + pseudo + checksum::long(self.carried as u32)) {
             Checksum::Right
-        } else if ip::is_unfinished(field, pseudo, self.carried, self.carried) {
+        } else if unfinished() {
             Checksum::Partial
         } else {
             Checksum::Wrong
@@ -228,15 +231,14 @@ fn tcp(segment: &[u8]) -> Option<(Transport<'_>, &[u8])> {
     }
 }
 
-/// A datagram of which only the length counts, and of a few bytes at least.
+/// A datagram of `len` bytes of which only the length counts, and of a few bytes at least.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "part of the hot path, see `Decoder::decode_into`")]
-fn udp(datagram: &[u8]) -> Option<(Transport<'_>, &[u8])> {
-    let (header, payload) = datagram.split_first_chunk::<UDP>()?;
+fn udp(captured: &[u8], len: usize) -> Option<(Transport<'_>, &[u8])> {
+    let (header, payload) = captured.split_first_chunk::<UDP>()?;
     let start = payload.first_chunk::<UDP_START>()?;
     let ports = (be16(header, 0), be16(header, 2));
-    let plain =
-        usize::from(be16(header, 4)) == datagram.len() && be16(header, 6) != 0 && udp::is_opaque(ports, start[0]);
+    let plain = usize::from(be16(header, 4)) == len && be16(header, 6) != 0 && udp::is_opaque(ports, start[0]);
     plain.then_some((Transport::Udp { header, start }, payload))
 }
 
