@@ -386,7 +386,7 @@ impl AnyFlow {
     }
 }
 
-/// What was lost by size and by protocol, where a finding counts that.
+/// What was lost by size, offered rate, protocol and path, where a finding counts that.
 fn shares(finding: &Finding) -> Vec<Shares> {
     let rows = |key: &str, name: &dyn Fn(&Json) -> String| -> Vec<ShareRow> {
         let list = finding.details.get(key).and_then(Json::as_array);
@@ -397,10 +397,14 @@ fn shares(finding: &Finding) -> Vec<Shares> {
         Some(bytes) => format!("up to {} bytes", thousands(bytes)),
         None => "larger".into(),
     };
-    let protocol = |row: &Json| row["protocol"].as_str().unwrap_or_default().to_owned();
+    let rate = |row: &Json| format!("up to {} packets/s", thousands(row["up_to_per_second"].as_u64().unwrap_or(0)));
+    let text = |row: &Json, key: &str| row[key].as_str().unwrap_or_default().to_owned();
+    let path = |row: &Json| format!("{} ({} → {})", text(row, "path"), text(row, "from"), text(row, "to"));
     let tables = [
         Shares { caption: "Lost by size of the packet".into(), rows: rows("by_size", &size) },
-        Shares { caption: "Lost by protocol".into(), rows: rows("by_protocol", &protocol) },
+        Shares { caption: "Lost by offered rate".into(), rows: rows("by_rate", &rate) },
+        Shares { caption: "Lost by protocol".into(), rows: rows("by_protocol", &|row| text(row, "protocol")) },
+        Shares { caption: "Lost by path".into(), rows: rows("by_path", &path) },
     ];
     tables.into_iter().filter(|table| table.rows.len() > 1).collect()
 }

@@ -68,7 +68,9 @@ pub(super) fn run(scene: &Scene, detectors: &[&dyn Detector]) -> Vec<Finding> {
     if scene.selection.of_flows() {
         // All flows speak for and against one another; only then are those left out that nobody asked for.
         let asked = |flow: &u32| scene.pair(*flow).is_some_and(|pair| scene.selection.has(pair));
-        claims.iter_mut().for_each(|claims| claims.retain(|claim| claim.flows.iter().any(asked)));
+        for claims in &mut claims {
+            claims.retain(|claim| claim.flows.iter().any(asked));
+        }
     }
 
     type Key = (&'static str, Severity, Where, Directions, Option<&'static str>, &'static str, Option<&'static str>);
@@ -78,7 +80,9 @@ pub(super) fn run(scene: &Scene, detectors: &[&dyn Detector]) -> Vec<Finding> {
     let mut groups: BTreeMap<Key, Vec<Claim>> = BTreeMap::new();
     for claims in claims {
         let mut sizes: BTreeMap<Key, usize> = BTreeMap::new();
-        claims.iter().for_each(|claim| *sizes.entry(key(claim)).or_default() += 1);
+        for claim in &claims {
+            *sizes.entry(key(claim)).or_default() += 1;
+        }
         for (key, size) in sizes {
             groups.entry(key).or_default().reserve_exact(size);
         }

@@ -146,6 +146,7 @@ fn lost_packets_are_in_the_first_capture_and_not_in_the_second() {
             };
             assert_eq!(sum("by_size", "lost"), lost.len() as u64, "{}: lost by size", case.name);
             assert_eq!(sum("by_protocol", "lost"), lost.len() as u64, "{}: lost by protocol", case.name);
+            assert_eq!(sum("by_rate", "lost"), lost.len() as u64, "{}: lost by rate", case.name);
             assert_eq!(sum("by_path", "lost"), lost.len() as u64, "{}: lost by path", case.name);
             assert_eq!(sum("by_path", "offered"), offered.len() as u64, "{}: offered by path", case.name);
             assert_eq!(sum("by_protocol", "offered"), offered.len() as u64, "{}: offered by protocol", case.name);

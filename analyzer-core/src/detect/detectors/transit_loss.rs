@@ -11,6 +11,8 @@
 //!
 //! `by_size` counts the lost packets by size beside what all flows offered in that direction; `by_protocol` and `by_path`
 //! (from which host to which; the gateway is the one address beyond B that ARP asks for) count both for the flows concerned.
+//! `by_rate` counts what all flows of the direction offered, and what those concerned lost, in tenths of a second in which so many
+//! packets a second were offered.
 //! `loss_begins_at_per_second` is the rate of packets offered in the slowest tenth of a second in which one was lost.
 //!
 //! The shape says how they were lost:
@@ -100,7 +102,7 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
     let capture_loss = alibi::capture_loss(scene, exit);
     let doubled = alibi::doubled(scene, entry);
     let mut claims = Vec::new();
-    let (mut lost_in_all, mut offered_in_all) = (0, 0);
+    let mut offered_in_all = 0;
     let crossing = twins::Crossing::new(scene, entry);
     for pair in &scene.pairs {
         let offered = u64::from(pair.track(direction, entry).packets);
@@ -135,7 +137,6 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
         if claim.frames.is_empty() {
             continue;
         }
-        lost_in_all += lost;
         claim.details.insert("lost".into(), lost.into());
         claim.details.insert("offered".into(), offered.into());
         let captured_badly = alibi::capture_explains(scene, exit, lost, offered);
@@ -194,8 +195,6 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
             Severity::Error if rare => Severity::Warning,
             kept => kept,
         };
-        claim.details.insert("offered_in_all".into(), offered_in_all.into());
-        claim.details.insert("lost_in_all".into(), lost_in_all.into());
     }
     claims
 }
@@ -265,9 +264,12 @@ pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     finding.details.insert("by_size".into(), tables::by_size(scene, direction, &pairs));
     finding.details.insert("by_protocol".into(), tables::by_protocol(scene, direction, &pairs));
     finding.details.insert("by_path".into(), tables::by_path(scene, direction, &pairs));
-    if let Some(rate) = tables::loss_begins_at(scene, direction, &pairs) {
-        finding.details.insert("loss_begins_at_per_second".into(), rate.into());
+    if let Some(rates) = tables::rates(scene, direction, &pairs) {
+        finding.details.insert("by_rate".into(), rates.by_rate);
+        finding.details.insert("loss_begins_at_per_second".into(), rates.loss_begins_at.into());
     }
+    // It decides about the severity, and is told among the reasons.
+    finding.details.remove("confirmed");
     let shape = shape::shape(scene, direction, claims, lost);
     if let Some(shape) = &shape {
         finding.details.insert("shape".into(), shape.name.into());

@@ -1,4 +1,4 @@
-//! What was lost beside what was offered: by size, by protocol, by path; and the rate at which loss begins.
+//! What was lost beside what was offered: by size, by protocol, by path, by offered rate.
 
 use crate::detect::{PairView, Scene, alibi};
 use crate::facts::{EventKind, SIZE_CLASSES};
@@ -70,20 +70,38 @@ fn gateway(scene: &Scene) -> Option<u128> {
     scene.pairs.iter().any(elsewhere).then_some(only)
 }
 
-/// Packets a second that all flows of the direction offered in the slowest bin of a tenth of a second (or more, in long
-/// captures) in which one of these flows lost a packet.
-pub(super) fn loss_begins_at(scene: &Scene, direction: Direction, pairs: &[&PairView]) -> Option<u64> {
+/// What is lost at which offered rate.
+pub(super) struct Rates {
+    /// Packets a second in the slowest bin in which one of the flows lost a packet.
+    pub(super) loss_begins_at: u64,
+    /// What all flows of the direction offered and these flows lost in the bins of a rate, by doubling rates.
+    pub(super) by_rate: Value,
+}
+
+/// Counts by bins of a tenth of a second, or more in long captures; none when nothing was lost.
+pub(super) fn rates(scene: &Scene, direction: Direction, pairs: &[&PairView]) -> Option<Rates> {
     let entry = direction.entry();
     let series = scene.activity[entry.index()].series(direction);
     let width = series.width().max(100 * MILLISECOND);
-    let mut offered = BTreeMap::<i64, u64>::new();
+    let mut bins = BTreeMap::<i64, (u64, u64)>::new();
     for (start, packets, _) in series.iter() {
-        *offered.entry(start.div_euclid(width)).or_default() += u64::from(packets);
+        bins.entry(start.div_euclid(width)).or_default().0 += u64::from(packets);
     }
-    let events = pairs.iter().flat_map(|pair| {
+    for pair in pairs {
         let own = scene.pair_events(EventKind::Unmatched, entry, direction, pair.serial);
-        own.iter().filter(|event| alibi::is_lost(pair, direction, event))
-    });
-    let slowest = events.filter_map(|event| offered.get(&event.time.div_euclid(width)).copied()).min()?;
-    Some((slowest as f64 * SECOND as f64 / width as f64).round() as u64)
+        for event in own.iter().filter(|event| alibi::is_lost(pair, direction, event)) {
+            if let Some(bin) = bins.get_mut(&event.time.div_euclid(width)) {
+                bin.1 += 1;
+            }
+        }
+    }
+    let rate = |packets: u64| (packets as f64 * SECOND as f64 / width as f64).round() as u64;
+    let slowest = bins.values().filter(|(_, lost)| *lost > 0).map(|(offered, _)| *offered).min()?;
+    let mut rows = BTreeMap::<u64, (u64, u64)>::new();
+    for (offered, lost) in bins.into_values().filter(|(offered, _)| *offered > 0) {
+        let row = rows.entry(rate(offered).next_power_of_two()).or_default();
+        *row = (row.0 + offered, row.1 + lost);
+    }
+    let row = |(up_to, (offered, lost))| json!({ "up_to_per_second": up_to, "offered": offered, "lost": lost });
+    Some(Rates { loss_begins_at: rate(slowest), by_rate: rows.into_iter().map(row).collect() })
 }
