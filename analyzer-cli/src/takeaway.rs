@@ -110,8 +110,7 @@ impl Takeaway {
         if self.captures.stream().is_some() {
             return Ok(Vec::new());
         }
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
-        Ok(pool.install(|| evidence::ladders(&report.findings, trace, &|point| self.open(point))))
+        Ok(evidence::ladders(&report.findings, trace, &|point| self.open(point), threads)?)
     }
 
     fn write_evidence(

@@ -20,7 +20,7 @@ use crate::detect::{self, Detector};
 use crate::error::Error;
 use crate::evidence::Traced;
 use crate::facts::Room;
-use crate::options::Options;
+use crate::options::{Options, pool};
 use crate::report::Report;
 use crate::time::SECOND;
 use crate::witness::Witnesses;
@@ -211,10 +211,7 @@ impl Analysis {
         };
         detect::check(&self.detectors, &self.options)?;
         let again = a.again().zip(b.again());
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(self.options.threads)
-            .build()
-            .map_err(|error| Error::Usage(format!("cannot start {} threads: {error}", self.options.threads)))?;
+        let pool = pool(self.options.threads)?;
         let (progress, cancel, options) = (self.progress, self.cancel, self.options);
         let witnesses = Witnesses::open(&options)?;
         let (every_flow, matches, detectors) = (self.every_flow, self.matches, &self.detectors);

@@ -6,6 +6,8 @@
 
 use super::{Open, Trace};
 use crate::capture::{CaptureSet, Next};
+use crate::error::Error;
+use crate::options::pool;
 use crate::packet::row::{bits, tcp_flags};
 use crate::packet::{Decoder, FlowKey, Kind, Row};
 use crate::point::{Direction, Point};
@@ -64,8 +66,13 @@ struct Step {
 }
 
 /// The ladder of each finding; none where the captures cannot be read again cheaply, or the finding is of no flow. Findings
-/// share the threads of the rayon pool that it is called in.
-pub fn ladders(findings: &[Finding], trace: &Trace, open: &Open<'_>) -> Vec<Option<Ladder>> {
+/// share so many threads, as in [`Options::threads`](crate::Options::threads).
+pub fn ladders(
+    findings: &[Finding],
+    trace: &Trace,
+    open: &Open<'_>,
+    threads: usize,
+) -> Result<Vec<Option<Ladder>>, Error> {
     let worth = |(number, finding): (usize, &Finding)| (finding.severity != Severity::Info).then_some(number);
     let drawn: Vec<usize> = findings.iter().enumerate().filter_map(worth).take(MOST_LADDERS).collect();
     let one = |(number, finding): (usize, &Finding)| {
@@ -78,7 +85,7 @@ pub fn ladders(findings: &[Finding], trace: &Trace, open: &Open<'_>) -> Vec<Opti
         let first = tried.next()?;
         if whole(&first) { Some(first) } else { tried.find(whole).or(Some(first)) }
     };
-    findings.par_iter().enumerate().map(one).collect()
+    Ok(pool(threads)?.install(|| findings.par_iter().enumerate().map(one).collect()))
 }
 
 fn ladder(finding: &Finding, cited: &Evidence, trace: &Trace, open: &Open<'_>) -> Option<Ladder> {

@@ -176,7 +176,7 @@ fn partners_are_the_same_packet() {
 fn a_ladder_shows_what_was_lost_and_what_crossed() {
     for case in case::named(&["loss_pps_policer", "loss_queue_overflow", "rst_host_5flows__ring", "rst_by_host"]) {
         let traced = traced(&case);
-        let ladders = evidence::ladders(&traced.report.findings, &traced.trace, &open(&case));
+        let ladders = evidence::ladders(&traced.report.findings, &traced.trace, &open(&case), 1).expect("a thread");
         let ladder = ladders[0].as_ref().expect("the worst finding has one");
         let matches = traced.trace.matches.as_ref().expect("they were asked for");
         let mut crossed = 0;
