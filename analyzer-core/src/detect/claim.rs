@@ -143,6 +143,10 @@ impl Claim {
         }
         // More than a finding cites is not needed of one of its claims.
         if self.evidence.len() < MAX_EVIDENCE {
+            if self.evidence.is_empty() {
+                // Where a finding has very many claims, hardly any of them has a second one.
+                self.evidence.reserve_exact(1);
+            }
             self.evidence.push(Cited { point, frame, time, note: note.into() });
         }
         self.frame(scene, point, frame, time);

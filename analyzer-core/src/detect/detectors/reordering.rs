@@ -49,6 +49,11 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
     if (total as f64) < SPEC.value(scene, "reordering.packets") {
         return Vec::new();
     }
+    let reasons = Reasons::default().support(0.7, "the copies of the same packets stand in another order").support_if(
+        total >= 20,
+        0.5,
+        format!("{} of them", count(total)),
+    );
     let mut claims: BTreeMap<u32, Claim> = BTreeMap::new();
     for point in Point::BOTH {
         for event in scene.events(EventKind::Reordered, point, direction) {
@@ -56,9 +61,7 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
                 let mut claim = Claim::new(SPEC.id, event.pair, Where::Between, direction);
                 claim.severity = Severity::Info;
                 claim.protocol = scene.pair(event.pair).map_or("ip", PairView::protocol_name);
-                claim.reasons = Reasons::default()
-                    .support(0.7, "the copies of the same packets stand in another order")
-                    .support_if(total >= 20, 0.5, format!("{} of them", count(total)));
+                claim.reasons = reasons.clone();
                 claim
             });
             claim.packets += 1;
