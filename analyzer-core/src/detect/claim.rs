@@ -86,6 +86,8 @@ pub struct Claim {
     pub id: &'static str,
     /// Serial numbers of the flows concerned.
     pub flows: Vec<u32>,
+    /// Further flows whose symptoms it explains, although it is not about them.
+    pub explains: Vec<u32>,
     /// How much it matters.
     pub severity: Severity,
     /// Where the cause lies.
@@ -120,6 +122,7 @@ impl Claim {
         Self {
             id,
             flows: vec![flow],
+            explains: Vec::new(),
             severity: Severity::Warning,
             place,
             direction: direction.into(),

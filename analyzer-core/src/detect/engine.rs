@@ -123,7 +123,7 @@ fn explain(claims: &mut [Vec<Claim>]) {
         claim.severity != Severity::Info && placed
     };
     for claim in claims.iter().flatten().filter(explains) {
-        for &flow in &claim.flows {
+        for &flow in claim.flows.iter().chain(&claim.explains) {
             let first = causes.entry((claim.id, flow)).or_insert(claim.first.0);
             *first = (*first).min(claim.first.0);
         }

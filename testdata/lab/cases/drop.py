@@ -78,7 +78,7 @@ def sync_firewall(run, flows, udp, more=0, **net):
             s.close()
         count = int(n.host("iptables -L FORWARD -v -n -x").splitlines()[2].split()[0])
     return dict(facts=f"iptables -I FORWARD -j DROP after 2 s; {count} packets dropped", expect=[finding("synchronous-drop", where="between", flows=flows + udp, **({"cause": "firewall"} if more else {}))],
-                also=[*SYMPTOMS, "connection-not-forwarded"] if more else SYMPTOMS)
+                also=[*(s for s in SYMPTOMS if s != "transit-loss"), "connection-not-forwarded"] if more else SYMPTOMS)
 
 
 @case("sync_address_change", flows=5)

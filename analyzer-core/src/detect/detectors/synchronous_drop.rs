@@ -100,6 +100,10 @@ fn one(scene: &Scene, all: &[Stop], outside: bool) -> Option<Claim> {
     claim.cause = Some(cause);
     claim.protocol = protocol(scene, &group);
     claim.packets = group.iter().map(|stop| u64::from(stop.count)).sum();
+    if !outside {
+        // It may have begun before the first of them had anything to send.
+        claim.explains = refused(scene, Time(moment.0 - window)).map(|pair| pair.serial).collect();
+    }
     for stop in &group {
         let point = if stop.end == End::Outside { Point::B } else { stop.direction.entry() };
         let note = match stop.end {
@@ -254,12 +258,17 @@ fn cause(
             format!("{} crossed afterwards: only what was known before was lost", counted(crossed, "new connection"));
         return ("nat-flushed", Some(why));
     }
-    let refused = scene.pairs.iter().filter(|pair| pair.b.is_none() && pair.is_tcp() && !alibi::local(scene, pair));
-    let refused = refused.filter(late).count() as u64;
+    let refused = refused(scene, moment).filter(|pair| pair.is_tcp()).count() as u64;
     if refused > 0 {
         return ("firewall", Some(format!("{} did not cross either", counted(refused, "new connection"))));
     }
     ("unknown", None)
+}
+
+/// Flows that began after the moment and did not cross.
+fn refused(scene: &Scene, moment: Time) -> impl Iterator<Item = &PairView> {
+    let alone = scene.pairs.iter().filter(|pair| pair.b.is_none() && !alibi::local(scene, pair));
+    alone.filter(move |pair| begun(scene, pair).is_some_and(|begun| begun > moment))
 }
 
 /// Whether the host asked by ARP on the uplink after the moment and nobody answered.
