@@ -6,6 +6,7 @@ mod catalogue;
 mod cut;
 mod directions;
 mod each;
+mod edited;
 mod evidence;
 mod filters;
 mod frames;
