@@ -53,22 +53,26 @@
 //! RFC 9293 section 3.5.3; RFC 5961 section 3; Linux `nf_conntrack-sysctl` (`nf_conntrack_tcp_be_liberal`,
 //! `nf_conntrack_tcp_timeout_established`); Weaver, Sommer and Paxson, "Detecting Forged TCP Reset Packets" (NDSS 2009).
 
-use crate::detect::claim::{fix, merge};
-use crate::detect::testimony;
-use crate::detect::text::{clock_time, count, counted, duration};
+mod habits;
+mod sender;
+mod unfinished;
+mod words;
+
+use crate::detect::claim::merge;
+use crate::detect::text::{count, counted, duration};
 use crate::detect::unseen::{self, CutOff};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Testimony, Threshold, alibi};
-use crate::facts::{Fate, Reset, state};
-use crate::packet::Endpoint;
+use crate::facts::{Reset, state};
 use crate::packet::row::tcp_flags;
 use crate::point::{Direction, Point};
-use crate::report::{Directions, Finding, Fix, Severity, TopologyKind, Where};
-use crate::time::{MILLISECOND, SECOND};
+use crate::report::{Finding, Severity, Where};
+use crate::time::SECOND;
 use crate::witness::sysctl::{
     DEFAULT_TTL, Setting, TCP_BE_LIBERAL, TCP_ESTABLISHED, TCP_MAX_RETRANS, TCP_UNACKNOWLEDGED,
 };
+use sender::{Sender, accepted, bare, beyond_window, established};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use unfinished::{Moved, unfinished};
 
 /// What this detector says of itself.
 pub(super) const SPEC: Spec = Spec {
@@ -135,23 +139,12 @@ pub(super) const SPEC: Spec = Spec {
 /// The host's timers of an open connection.
 const OPEN: [&Setting; 3] = [&TCP_ESTABLISHED, &TCP_UNACKNOWLEDGED, &TCP_MAX_RETRANS];
 
-/// Who sent a reset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sender {
-    Host,
-    Guest,
-    Peer,
-    /// Something on the path.
-    Path,
-    Unknown,
-}
-
 pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let pairs = scene.pairs.iter().filter(|pair| pair.is_tcp() && pair.both() && !pair.facts.resets.is_empty());
-    let moved = moved(scene);
+    let moved = unfinished::moved(scene);
     let mut claims: Vec<Claim> = pairs.filter_map(|pair| cut(scene, pair, &moved)).collect();
-    together(&mut claims);
-    habits(scene, &mut claims);
+    habits::together(&mut claims);
+    habits::habits(scene, &mut claims);
     claims.extend(unseen::cut_off(scene).iter().map(|cut| reset_unseen(scene, cut)));
     claims
 }
@@ -189,150 +182,13 @@ fn cut(scene: &Scene, pair: &PairView, moved: &Moved) -> Option<Claim> {
     if !established(pair, reset) || (reset.own_state | reset.other_state) & state::FIN != 0 {
         return None;
     }
-    let sender = sender(scene, reset);
+    let sender = sender::sender(scene, reset);
     let why = match sender {
         Sender::Host | Sender::Path => String::new(),
         Sender::Unknown if moved.contains(&(pair.inner_ends().1, reset.seq)) => return None,
         Sender::Guest | Sender::Peer | Sender::Unknown => unfinished(scene, pair, reset)?,
     };
     Some(claim(scene, pair, reset, sender, &why))
-}
-
-/// Whether the receiver takes the reset: its sequence number lies between what the receiver has acknowledged and what was
-/// sent to it; the receiver acknowledged nothing beyond it afterwards, and none of its packets crossed a second later.
-fn accepted(reset: &Reset) -> bool {
-    let in_line = reset.expected.is_none_or(|next| next.wrapping_sub(reset.seq) <= reset.own_outstanding);
-    in_line && reset.acked_after == 0 && reset.crossed_late == 0
-}
-
-/// Whether the handshake was over and the flow was more than an attempt.
-fn established(pair: &PairView, reset: &Reset) -> bool {
-    let both_acknowledged = reset.own_state & state::ACK != 0 && reset.other_state & state::ACK != 0;
-    // The capture may have begun in a silence: then the first that it shows is the segment that is answered.
-    let begun_in_silence = reset.own_state == 0
-        && reset.other_state & state::DATA != 0
-        && reset.other_state & state::SYN == 0
-        && pair.track(Direction::Outbound, Point::A).has(state::DATA);
-    let data = pair.tracks.iter().flatten().any(|track| track.has(state::DATA));
-    (both_acknowledged || begun_in_silence) && data
-}
-
-/// An RST alone: no ACK, no window, no IP identification. So answers a stack that has no socket for a segment.
-fn bare(reset: &Reset) -> bool {
-    reset.flags & tcp_flags::ACK == 0 && reset.window == 0 && reset.ip_id == 0
-}
-
-fn prompt(scene: &Scene, reset: &Reset) -> bool {
-    let limit = SPEC.value(scene, "tcp-reset.answer") * MILLISECOND as f64;
-    reset.offender.frame != 0 && ((reset.at.time - reset.offender.time) as f64) <= limit
-}
-
-fn sender(scene: &Scene, reset: &Reset) -> Sender {
-    let end = if reset.direction == Direction::Outbound { Sender::Guest } else { Sender::Peer };
-    let apart = reset.ttl.abs_diff(reset.usual_ttl);
-    let foreign = reset.usual_ttl != 0 && f64::from(apart) > SPEC.value(scene, "tcp-reset.ttl");
-    match reset.fate {
-        Fate::Crossed if foreign || reset.data_after > 0 => Sender::Path,
-        Fate::Crossed => end,
-        Fate::Open => Sender::Unknown,
-        Fate::Unmatched if reset.point == reset.direction.entry() => end,
-        Fate::Unmatched => {
-            let unlike = reset.usual_ttl == 0 || apart > 0;
-            let flat = scene.topology.kind == TopologyKind::Bridge;
-            let kept = reset.offender_fate == Fate::Unmatched;
-            let own = bare(reset) || (reset.usual_ttl != 0 && apart > 0);
-            if prompt(scene, reset) && kept && (unlike || flat) && own { Sender::Host } else { Sender::Unknown }
-        }
-    }
-}
-
-/// Outer endpoints and sequence numbers of resets that stand at B in flows without a partner at A.
-type Moved = BTreeSet<(Endpoint, u32)>;
-
-/// Resets at B that may answer a known flow's packets under another outer address: the peer knows nothing of that, and
-/// resets rightly.
-fn moved(scene: &Scene) -> Moved {
-    let alone = scene.pairs.iter().filter(|pair| pair.is_tcp() && pair.a.is_none());
-    alone
-        .flat_map(|pair| {
-            let outside = pair.inner_ends().1;
-            pair.facts.resets.iter().map(move |reset| (outside, reset.seq))
-        })
-        .collect()
-}
-
-/// Why the connection counts as alive although one of its ends reset it; nothing when the exchange was over.
-fn unfinished(scene: &Scene, pair: &PairView, reset: &Reset) -> Option<String> {
-    /// More than one segment under way is more than a late answer.
-    const UNDER_WAY: i32 = 2 * 1460;
-    /// A server that closes by reset does so right after its answer.
-    const AFTER_THE_ANSWER: i64 = 50 * MILLISECOND;
-    if bare(reset) && reset.usual_ttl != 0 {
-        return Some("it answers a segment of a connection that it no longer knows".into());
-    }
-    let turn = &reset.turn;
-    let length = turn.last.saturating_sub(turn.start);
-    let paced = f64::from(turn.pauses) >= SPEC.value(scene, "tcp-reset.transfer-pauses")
-        && length > (3 * i64::from(turn.pauses)).saturating_mul(round_trip(pair).unwrap_or(0));
-    let large = f64::from(turn.bytes) >= SPEC.value(scene, "tcp-reset.transfer-bytes");
-    if large && paced {
-        return Some(format!(
-            "{} had gone one way within {}, in {} pieces",
-            counted(u64::from(turn.bytes), "byte"),
-            duration(length),
-            turn.pauses + 1
-        ));
-    }
-    let left = reset.other_next.map_or(0, |next| crate::seq::distance(next, reset.ack));
-    if reset.flags & tcp_flags::ACK != 0 && left >= UNDER_WAY {
-        return Some(format!("{} were under way to its sender", counted(left as u64, "byte")));
-    }
-    if large && reset.own_outstanding >= UNDER_WAY as u32 {
-        return Some(format!(
-            "{} of its sender's own were not acknowledged yet",
-            counted(u64::from(reset.own_outstanding), "byte")
-        ));
-    }
-    let by_responder = opener(pair) == Some(reset.direction.reverse());
-    let later = reset.at.time.saturating_sub(turn.last);
-    let conversation = f64::from(turn.earlier) >= SPEC.value(scene, "tcp-reset.turns");
-    if by_responder && conversation && reset.point == Point::B && later >= AFTER_THE_ANSWER {
-        return Some(format!(
-            "it breaks off a conversation of {} turns, {} after the last of them, from the end that did not open it",
-            turn.earlier + 1,
-            duration(later)
-        ));
-    }
-    let asked = turn.direction() == Some(reset.direction.reverse());
-    (asked && opener(pair) == Some(reset.direction.reverse()))
-        .then(|| format!("{} of a request had no answer yet", counted(u64::from(turn.bytes), "byte")))
-}
-
-/// Who opened the connection, if its handshake was captured.
-fn opener(pair: &PairView) -> Option<Direction> {
-    let syn = pair.facts.syn.as_deref()?;
-    Point::BOTH.into_iter().find_map(|point| {
-        let [out, back] = [&syn[0][point.index()], &syn[1][point.index()]];
-        match (out.seen, back.seen) {
-            (true, true) if out.first <= back.first => Some(Direction::Outbound),
-            (true, true) => Some(Direction::Inbound),
-            _ => None,
-        }
-    })
-}
-
-/// Time from SYN to its answer at B.
-fn round_trip(pair: &PairView) -> Option<i64> {
-    let syn = pair.facts.syn.as_deref()?;
-    let [out, back] = [&syn[0][1], &syn[1][1]];
-    (out.seen && back.seen).then(|| (out.first.time - back.first.time).abs())
-}
-
-/// Whether the segment that the reset answers lies beyond the window of its receiver.
-fn beyond_window(reset: &Reset) -> bool {
-    // Without the SYN the scale is not known: take the largest (RFC 7323).
-    let shift = if reset.own_state & state::SYN == 0 { 14 } else { 0 };
-    u64::from(reset.offender_jump) > u64::from(reset.offender_window) << shift && reset.offender_jump > 0
 }
 
 fn claim(scene: &Scene, pair: &PairView, reset: &Reset, sender: Sender, why: &str) -> Claim {
@@ -481,49 +337,6 @@ fn cite(scene: &Scene, claim: &mut Claim, reset: &Reset, sender: Sender) {
     }
 }
 
-/// Entries that went together did not expire one by one: a silent connection among busy ones was lost with them.
-fn together(claims: &mut [Claim]) {
-    let lost: Vec<i64> =
-        claims.iter().filter(|claim| claim.cause == Some("nat-state-lost")).map(|claim| claim.first.0).collect();
-    // What the host's log tells needs no guess.
-    let guessed = |claim: &&mut Claim| claim.cause == Some("nat-expired") && !claim.details.contains_key("conntrack");
-    for claim in claims.iter_mut().filter(guessed) {
-        if lost.iter().any(|time| time.abs_diff(claim.first.0) <= 2 * SECOND as u64) {
-            claim.cause = Some("nat-state-lost");
-        }
-    }
-}
-
-/// Who opens connections to a service and ends them by reset time and again does so by habit (a player that stops, a
-/// monitor): context, not a fault.
-fn habits(scene: &Scene, claims: &mut [Claim]) {
-    /// Resets that come together have a cause of their own.
-    const SPREAD: i64 = 60 * SECOND;
-    let mut services: BTreeMap<(&str, Endpoint), Vec<usize>> = BTreeMap::new();
-    for (index, claim) in claims.iter().enumerate() {
-        let Some(pair) = scene.pair(claim.flows[0]) else { continue };
-        let (inside, outside) = pair.inner_ends();
-        match (claim.cause, opener(pair)) {
-            (Some("guest-abort"), Some(Direction::Outbound)) => {
-                services.entry(("guest-abort", outside)).or_default().push(index);
-            }
-            (Some("peer-abort"), Some(Direction::Inbound)) => {
-                services.entry(("peer-abort", inside)).or_default().push(index);
-            }
-            _ => {}
-        }
-    }
-    for resets in services.values().filter(|resets| resets.len() as f64 >= SPEC.value(scene, "tcp-reset.habit")) {
-        let times = || resets.iter().map(|&index| claims[index].first.0);
-        let spread = times().max().unwrap_or(0) - times().min().unwrap_or(0);
-        if spread >= SPREAD {
-            for &index in resets {
-                claims[index].severity = Severity::Info;
-            }
-        }
-    }
-}
-
 pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let resets: Vec<Value> = claims
@@ -538,147 +351,9 @@ pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     }
     finding.details.insert("resets".into(), resets.into());
     finding.details.insert("spread_seconds".into(), finding.duration_seconds.into());
-    finding.summary = summary(&finding, claims);
-    finding.fixes = fixes(&finding);
+    finding.summary = words::summary(&finding, claims);
+    finding.fixes = words::fixes(&finding);
     finding
-}
-
-fn summary(finding: &Finding, claims: &[Claim]) -> String {
-    let n = finding.flow_count;
-    let flows = counted(n, "live connection");
-    let spread = finding.last.0 - finding.first.0;
-    let at = if n > 1 {
-        format!(" at {}, within {}", clock_time(finding.first), duration(spread))
-    } else {
-        format!(" at {}", clock_time(finding.first))
-    };
-    let (them, their, segment) =
-        if n == 1 { ("it", "its", "the peer's next segment") } else { ("them", "their", "the peers' next segments") };
-    let idle = claims.iter().map(|claim| claim.number("idle_before_seconds")).fold(0.0, f64::max);
-    match finding.cause {
-        Some("nat-state-lost") => format!(
-            "The host itself reset {flows}{at}: {}, so {segment} ended in its own stack.",
-            testimony::lost(claims).unwrap_or_else(|| {
-                format!("it no longer had {their} NAT {}", if n == 1 { "entry" } else { "entries" })
-            })
-        ),
-        Some("nat-expired") => format!(
-            "The host itself reset {flows}{at}: after {} of silence {their} NAT {} had expired, and {segment} ended in its \
-             own stack.",
-            duration((idle * 1e9) as i64),
-            if n == 1 { "entry" } else { "entries" }
-        ),
-        Some("conntrack-invalid") => format!(
-            "The host itself reset {flows}{at}: its connection tracking took a segment out of the window for invalid and \
-             did not translate it.",
-        ),
-        Some("firewall-reject") if claims.iter().any(|claim| claim.details.contains_key("reset_seen")) => format!(
-            "The host cut {flows}{at}: it kept back what the guest sent, and the guest fell silent as after a reset. \
-             The reset itself is on neither capture.",
-        ),
-        Some("firewall-reject") if finding.direction == Directions::Outbound => format!(
-            "A firewall rule on the host cut {flows}{at}: it kept back what the guest sent and answered with a reset in \
-             the peer's name.",
-        ),
-        Some("firewall-reject") => {
-            format!("A firewall rule on the host cut {flows}{at}: it kept back what came in and reset {them}.")
-        }
-        Some("peer-abort") => format!("The peer reset {flows}{at}; the host passed the reset on."),
-        Some("guest-abort") => format!("The guest itself reset {flows}{at}."),
-        Some("forged") => format!(
-            "Something on the path reset {flows}{at} in the name of an end that did not send {}.",
-            if n == 1 { "it" } else { "the resets" }
-        ),
-        _ => format!("A reset cut {flows}{at}; the captures do not tell who sent it."),
-    }
-}
-
-fn fixes(finding: &Finding) -> Vec<Fix> {
-    let around = |before: i64, after: i64| {
-        let stamp = |time: i64| crate::time::Time(time).to_string().get(..19).unwrap_or_default().replace('T', " ");
-        format!(
-            "journalctl --utc --since \"{}\" --until \"{}\"",
-            stamp(finding.first.0 - before * SECOND),
-            stamp(finding.last.0 + after * SECOND)
-        )
-    };
-    let log = around(60, 5);
-    let stray = fix(
-        "Keep the host from answering segments in mid-connection that it cannot place: they are then repeated until the \
-         guest's next packet makes the entry anew.",
-        &["iptables -I INPUT -p tcp ! --syn -m conntrack --ctstate NEW,INVALID -j DROP"],
-        "The rule also silences the host's own stale connections; it does not keep the entries from vanishing.",
-    );
-    let keepalive = fix(
-        "Let the guest send keep-alives: a packet from inside makes a lost entry anew, one from outside cannot.",
-        &["sysctl -w net.ipv4.tcp_keepalive_time=60 net.ipv4.tcp_keepalive_intvl=20"],
-        "In the guest, and only for sockets with SO_KEEPALIVE.",
-    );
-    match finding.cause {
-        Some("nat-state-lost") => vec![
-            fix(
-                format!(
-                    "Find what emptied the NAT table shortly before {}: `conntrack -F` or `-D`, a DHCP client that takes \
-                     the uplink's address away and sets it again, a restart of the firewall or of libvirt's network.",
-                    clock_time(finding.first)
-                ),
-                &[&log, "conntrack -E -e DESTROY -o timestamp", "ip -t monitor address link route"],
-                "The last two show it when it happens again; `[USERSPACE]` in conntrack's line means that a program did it.",
-            ),
-            stray,
-            keepalive,
-        ],
-        Some("nat-expired") => vec![
-            keepalive,
-            fix(
-                "See how long the host remembers a silent connection, and raise it.",
-                &[
-                    "sysctl net.netfilter.nf_conntrack_tcp_timeout_established",
-                    "sysctl -w net.netfilter.nf_conntrack_tcp_timeout_established=432000",
-                ],
-                "The default is five days; entries that wait for an acknowledgment live for 300 s only.",
-            ),
-            stray,
-        ],
-        Some("conntrack-invalid") => vec![
-            fix(
-                "Let connection tracking forgive segments outside its window.",
-                &["sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1"],
-                "It then marks only resets outside the window as invalid.",
-            ),
-            fix(
-                "Drop what connection tracking calls invalid, instead of letting the host answer it.",
-                &["iptables -I INPUT -m conntrack --ctstate INVALID -j DROP"],
-                "A rule in FORWARD alone does not help: the segment is not forwarded, it is addressed to the host.",
-            ),
-            fix(
-                "See what it calls invalid, and use Linux 6.1 or later, which forgives more.",
-                &["sysctl -w net.netfilter.nf_conntrack_log_invalid=6", "conntrack -S"],
-                "It logs each such packet.",
-            ),
-        ],
-        Some("firewall-reject") => vec![fix(
-            "Find the rule that answers with a reset, and let established connections pass before it.",
-            &["iptables-save | grep -n 'reject-with tcp-reset'", "nft list ruleset | grep -n 'reject with tcp reset'"],
-            "A rule added in mid-life cuts connections that an older rule had accepted.",
-        )],
-        Some("peer-abort") => vec![fix(
-            "Look at the peer: a crash, a restart, a timeout or a full queue of the application.",
-            &[],
-            "The host and the guest did nothing wrong. A load balancer in front of the peer may have sent the reset.",
-        )],
-        Some("guest-abort") => vec![fix(
-            "Look in the guest: which process closed its socket at that moment, and why.",
-            &[&log, "ss -tnpi"],
-            "A reset without ACK means that the guest had no such socket any more: a crash or a reboot.",
-        )],
-        Some("forged") => vec![fix(
-            "Find the device: its distance is told by the reset's TTL. Ask the network's operator, or go round it by a tunnel.",
-            &["traceroute -T -p 443 <peer>"],
-            "Intrusion prevention, censorship and some load balancers reset in another's name.",
-        )],
-        _ => Vec::new(),
-    }
 }
 
 /// A point in a sentence.
@@ -686,93 +361,5 @@ fn name(point: Point) -> &'static str {
     match point {
         Point::A => "A",
         Point::B => "B",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::facts::{Stamp, Turn};
-
-    /// A reset of the host at B, in answer to a segment that did not cross.
-    fn reset() -> Reset {
-        Reset {
-            point: Point::B,
-            direction: Direction::Outbound,
-            at: Stamp { time: 1_000_040_000, frame: 79 },
-            copy: None,
-            fate: Fate::Unmatched,
-            ttl: 64,
-            usual_ttl: 63,
-            ip_id: 0,
-            window: 0,
-            flags: tcp_flags::RST,
-            partial: false,
-            seq: 1000,
-            ack: 0,
-            expected: Some(1000),
-            other_next: Some(5600),
-            own_state: state::SYN | state::SEQ | state::ACK,
-            other_state: state::SYN | state::SEQ | state::ACK | state::DATA,
-            own_outstanding: 0,
-            other_outstanding: 600,
-            offender: Stamp { time: 1_000_000_000, frame: 78 },
-            offender_fate: Fate::Unmatched,
-            idle: 200 * MILLISECOND,
-            offender_seq: 5000,
-            offender_jump: 0,
-            offender_window: 64_240,
-            turn: Turn::default(),
-            acked_after: 0,
-            crossed_late: 0,
-            offender_acks_unseen: false,
-            after: [0; 2],
-            data_after: 0,
-            answered: Stamp::default(),
-        }
-    }
-
-    #[test]
-    fn a_reset_is_accepted_only_where_the_receiver_stands() {
-        assert!(accepted(&reset()));
-        assert!(accepted(&Reset { seq: 900, own_outstanding: 100, ..reset() }), "data was under way");
-        assert!(!accepted(&Reset { seq: 1010, ..reset() }), "in the window: a challenge ACK");
-        assert!(!accepted(&Reset { seq: 500, ..reset() }), "old");
-        assert!(!accepted(&Reset { acked_after: 1, ..reset() }), "the receiver went on");
-        assert!(!accepted(&Reset { crossed_late: 1, ..reset() }), "the receiver's packets go on crossing");
-        assert!(accepted(&Reset { seq: 3, expected: Some(3), ..reset() }), "numbers wrap");
-    }
-
-    #[test]
-    fn a_segment_beyond_the_window_is_told_from_one_in_it() {
-        assert!(!beyond_window(&reset()));
-        assert!(!beyond_window(&Reset { offender_jump: 60_000, ..reset() }));
-        assert!(beyond_window(&Reset { offender_jump: 70_000, ..reset() }));
-        let unscaled = Reset { own_state: state::SEQ | state::ACK, offender_window: 512, ..reset() };
-        assert!(!beyond_window(&Reset { offender_jump: 70_000, ..unscaled }), "the scale may be 14");
-        assert!(beyond_window(&Reset { offender_jump: 30 << 20, ..unscaled }));
-    }
-
-    #[test]
-    fn a_bare_reset_has_no_ack_window_or_identification() {
-        assert!(bare(&reset()));
-        assert!(!bare(&Reset { flags: tcp_flags::RST | tcp_flags::ACK, ..reset() }));
-        assert!(!bare(&Reset { window: 64, ..reset() }));
-    }
-
-    #[test]
-    fn a_silent_connection_lost_with_busy_ones_did_not_expire() {
-        let claim = |cause, first| {
-            let mut claim = Claim::new(SPEC.id, 0, Where::Between, Direction::Inbound);
-            claim.cause = Some(cause);
-            claim.span(crate::time::Time(first));
-            claim
-        };
-        let mut claims = vec![claim("nat-state-lost", 10 * SECOND), claim("nat-expired", 11 * SECOND)];
-        together(&mut claims);
-        assert_eq!(claims[1].cause, Some("nat-state-lost"));
-        let mut claims = vec![claim("nat-state-lost", 10 * SECOND), claim("nat-expired", 90 * SECOND)];
-        together(&mut claims);
-        assert_eq!(claims[1].cause, Some("nat-expired"));
     }
 }
