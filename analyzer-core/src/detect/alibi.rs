@@ -61,8 +61,8 @@ pub fn unfiltered(scene: &Scene, point: Point) -> bool {
 }
 
 /// Packets of a direction that entered the host and did not leave it: without those that the receiver acknowledged (the
-/// far capture missed them), without the resets and ICMP errors that hosts make themselves, and without those above an
-/// MTU that the sender was told of (path MTU discovery at work).
+/// far capture missed them), without the resets and ICMP errors that hosts make themselves, without those above an MTU that
+/// the sender was told of (path MTU discovery at work), and without those after their receiver reset the connection.
 pub fn lost(scene: &Scene, pair: &PairView, direction: Direction) -> u64 {
     lost_sizes(scene, pair, direction).iter().sum()
 }
@@ -71,9 +71,11 @@ pub fn lost(scene: &Scene, pair: &PairView, direction: Direction) -> u64 {
 pub fn lost_sizes(scene: &Scene, pair: &PairView, direction: Direction) -> [u64; 5] {
     let entry = direction.entry();
     let mut sizes = pair.more(direction, entry).map_or([0; 5], |more| more.lost_sizes.map(u64::from));
-    if let Some(mtu) = announced_mtu(pair, direction) {
+    let mtu = announced_mtu(pair, direction);
+    if mtu.is_some() || !pair.facts.resets.is_empty() {
         let events = scene.pair_events(EventKind::Unmatched, entry, direction, pair.serial);
-        for event in events.iter().filter(|event| event.other_frame == 0 && event.size > mtu) {
+        let excused = |event: &&Event| mtu.is_some_and(|mtu| event.size > mtu) || unwanted(pair, direction, event);
+        for event in events.iter().filter(|event| event.other_frame == 0).filter(excused) {
             let size = &mut sizes[size_class(event.size)];
             *size = size.saturating_sub(1);
         }
@@ -86,7 +88,19 @@ pub fn is_lost(pair: &PairView, direction: Direction, event: &Event) -> bool {
     let reset = event.protocol == 6 && event.flags & tcp_flags::RST != 0;
     let error = pair.facts.icmp.iter().any(|error| error.at.frame == event.frame && error.point as u8 == event.point);
     let told = announced_mtu(pair, direction).is_some_and(|mtu| event.size > mtu);
-    event.pair == pair.serial && event.other_frame == 0 && !reset && !error && !told
+    let unwanted = unwanted(pair, direction, event);
+    event.pair == pair.serial && event.other_frame == 0 && !reset && !error && !told && !unwanted
+}
+
+/// Whether a packet came after its receiver had ended the connection by a reset that crossed: the host forgets such a
+/// connection within seconds (`nf_conntrack_tcp_timeout_close`, 10 s), and nobody waits for the packet.
+fn unwanted(pair: &PairView, direction: Direction, event: &Event) -> bool {
+    let ended = pair.facts.resets.iter().filter(|reset| {
+        reset.direction == direction.reverse() && reset.fate == Fate::Crossed && reset.acked_after == 0
+    });
+    ended
+        .filter_map(|reset| if reset.point as u8 == event.point { Some(reset.at) } else { reset.copy })
+        .any(|reset| reset.time < event.time)
 }
 
 /// The smallest MTU that the sender of a direction was told of at its side, by an ICMP error that went to it.

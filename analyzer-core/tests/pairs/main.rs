@@ -4,6 +4,7 @@
 mod case;
 mod catalogue;
 mod cut;
+mod decoys;
 mod directions;
 mod each;
 mod edited;

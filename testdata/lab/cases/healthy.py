@@ -1,5 +1,6 @@
 """Decoys: traffic that looks like trouble and is none. Every case here expects nothing."""
 import socket
+import struct
 import time
 
 from labkit.run import case
@@ -455,3 +456,78 @@ def guest_to_guest(run):
             x.close()
         t.finish()
     return fine("guest-to-guest TCP on virbr0 only")
+
+
+@case("ok_rst_after_fin")
+def rst_after_fin(run):
+    """The guest closes its connections in order; the server sends once more, to a socket that is gone: the guest's system answers with RST."""
+    run.network()
+    with run.capture():
+        for _ in range(3):
+            t = run.tcp(443)
+            assert t.exchange(times=4, pause=0.05)
+            t.c.close()
+            time.sleep(0.1)
+            t.s.sendall(run.random.randbytes(300))
+            time.sleep(0.3)
+    return dict(facts="3 connections closed by FIN, each with late data of the server that is answered by RST", expect=[])
+
+
+@case("ok_host_scanned", ports=12)
+def host_scanned(run, ports):
+    """Somebody outside tries ports of the host itself, by TCP and UDP, while a guest's traffic goes on: the host resets and refuses, and no guest is concerned."""
+    n = run.network()
+    with run.capture():
+        t, u = run.tcp(443), run.udp(5004)
+        for i in range(ports):
+            assert t.exchange() and u.exchange()
+            s = n.server.socket(socket.AF_INET, socket.SOCK_STREAM)
+            s.settimeout(1)
+            refused = s.connect_ex((n.outside_address, 2000 + i))
+            s.close()
+            assert refused
+            d = n.server.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            d.sendto(b"anybody there?", (n.outside_address, 3000 + i))
+            d.close()
+            time.sleep(0.1)
+        t.finish()
+    return dict(facts=f"{ports} TCP and {ports} UDP ports of the host tried from outside", expect=[])
+
+
+@case("ok_reset_after_death")
+def reset_after_death(run):
+    """A guest ends an exchange by RST, which the server's own firewall drops; eleven seconds later, when the host has forgotten the dead connection, the server writes to it and the host answers with RST."""
+    n = run.network()
+    rule = n.server.rule("input", "tcp flags & rst == rst iifname eth0", "drop")
+    with run.capture():
+        t, other = run.tcp(443), run.tcp(22)
+        assert t.exchange(times=4, pause=0.05)
+        t.c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        t.c.close()
+        for _ in range(24):
+            assert other.exchange(60, 60)
+            time.sleep(0.48)
+        t.s.sendall(run.random.randbytes(200))
+        time.sleep(0.1)
+        other.finish()
+    assert rule.count >= 1
+    return dict(facts="the connection was dead for 11 s when the host reset it", expect=[])
+
+
+@case("ok_groups_and_broadcasts", times=10)
+def groups_and_broadcasts(run, times):
+    """A guest behind NAT speaks to groups and by broadcast, which no host forwards, beside traffic that crosses."""
+    n = run.network()
+    with run.capture():
+        t = run.tcp(443)
+        s = n.guest.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 255)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        for _ in range(times):
+            for group in (("224.0.0.251", 5353), ("239.255.255.250", 1900), ("255.255.255.255", 67), (n.inside + ".255", 138)):
+                s.sendto(run.random.randbytes(80), group)
+            assert t.exchange()
+            time.sleep(0.1)
+        s.close()
+        t.finish()
+    return dict(facts=f"{4 * times} datagrams to groups and by broadcast, none forwarded", expect=[])

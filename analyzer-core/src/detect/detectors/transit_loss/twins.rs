@@ -21,6 +21,14 @@ pub(super) fn unanswered_twin(scene: &Scene, pair: &PairView, direction: Directi
     if entry == Point::B && scene.topology.kind == TopologyKind::Nat && scene.inside_network(inner) {
         return false;
     }
+    // Nor does it forward what comes in for a port of its own address that no flow that crosses has: that is for itself.
+    let own = pair.ends(Point::B).map(|ends| (pair.protocol(), ends.0.port));
+    if entry == Point::B
+        && scene.topology.kind == TopologyKind::Nat
+        && own.is_none_or(|own| !crossing.ports.contains(&own))
+    {
+        return false;
+    }
     let open = alibi::unfiltered(scene, exit);
     if (open || alibi::filter_allows(scene, pair, exit)) && crossing.peers.contains(&peer(pair)) {
         return true;
@@ -35,6 +43,8 @@ pub(super) fn unanswered_twin(scene: &Scene, pair: &PairView, direction: Directi
 pub(super) struct Crossing {
     /// Protocols and outer addresses of flows found at both points.
     peers: HashSet<(u16, u128)>,
+    /// Protocols and ports at B of their inner ends.
+    ports: HashSet<(u16, u16)>,
     /// Outer addresses among them that answered.
     answered: HashSet<u128>,
     /// Whether every flow that was answered at the entry point was found at both.
@@ -47,6 +57,7 @@ impl Crossing {
         let both = || scene.pairs.iter().filter(|pair| pair.both());
         Self {
             peers: both().map(peer).collect(),
+            ports: both().filter_map(|pair| Some((pair.protocol(), pair.ends(Point::B)?.0.port))).collect(),
             answered: both().filter(answered).map(|pair| pair.inner_ends().1.address).collect(),
             all_answered: scene.pairs.iter().filter(answered).all(|pair| pair.both() || alibi::local(scene, pair)),
         }
