@@ -9,9 +9,9 @@ const USUAL: u64 = 1 << 30;
 const FIXED: u64 = 32 << 20;
 /// The smallest limit that can be kept.
 const LEAST: u64 = 64 << 20;
-/// A live flow pair: tracks and facts, the flow at both points, its places in their tables, and the rare facts of the third of
-/// them that have some.
-const PAIR: u64 = 1280;
+/// A live flow pair: tracks and facts, the flow at both points, its places in their tables, and what the report makes of it;
+/// in a flood the rare facts of a lost packet, too (measured there: 76,000 of them in 200 MiB).
+const PAIR: u64 = 1536;
 /// A flow that is over and that a detector may want, and what detectors say of it.
 const FINISHED: u64 = 4096;
 /// A flow in numbers, with its names.
@@ -94,8 +94,10 @@ mod tests {
 
     #[test]
     fn the_usual_limit_holds_what_a_gateway_sees() {
+        // Most connections that Linux tracks unasked (nf_conntrack_max, with 4 GiB of memory or more).
+        const TRACKED: usize = 262_144;
         let room = Room::new(None);
-        assert!(room.pairs > 400_000 && room.finished == 50_000 && room.waiting > 400_000, "{room:?}");
+        assert!(room.pairs > TRACKED && room.finished == 50_000 && room.waiting > 400_000, "{room:?}");
         assert_eq!(room.window, 4 << 20);
     }
 }
