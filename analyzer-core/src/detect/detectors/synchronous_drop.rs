@@ -102,7 +102,8 @@ fn one(scene: &Scene, all: &[Stop], outside: bool) -> Option<Claim> {
     claim.packets = group.iter().map(|stop| u64::from(stop.count)).sum();
     if !outside {
         // It may have begun before the first of them had anything to send.
-        claim.explains = refused(scene, Time(moment.0 - window)).map(|pair| pair.serial).collect();
+        let since = Time(moment.0 - window);
+        claim.explains = refused(scene, since).chain(dried_up(scene, since)).map(|pair| pair.serial).collect();
     }
     for stop in &group {
         let point = if stop.end == End::Outside { Point::B } else { stop.direction.entry() };
@@ -263,6 +264,21 @@ fn cause(
         return ("firewall", Some(format!("{} did not cross either", counted(refused, "new connection"))));
     }
     ("unknown", None)
+}
+
+/// Flows of which nothing of a direction crosses any more since a time, whether or not that proves that they stopped: a
+/// capture that missed a packet may leave that in doubt.
+fn dried_up(scene: &Scene, since: Time) -> impl Iterator<Item = &PairView> {
+    scene.pairs.iter().filter(|pair| pair.both()).filter(move |pair| {
+        Direction::BOTH.into_iter().any(|direction| {
+            let entry = direction.entry();
+            let track = pair.track(direction, entry);
+            pair.more(direction, entry).is_some_and(|more| {
+                let open = more.run.count > 0 && (track.matched == 0 || track.matched_order < more.run.first_order);
+                open && scene.clock.to_a(entry, more.run.first.time) >= since
+            })
+        })
+    })
 }
 
 /// Flows that began after the moment and did not cross.
