@@ -250,8 +250,6 @@ pub struct Seldom {
     pub worst_head: Head,
     /// ICMP echo: what came through after the first number was missing.
     pub echo: EchoPace,
-    /// Silences of this direction while the other spoke: last packet before, first after. The longest few.
-    pub gaps: Vec<(Stamp, Stamp)>,
     /// Silences of both directions after which the same bytes came several times at once, as no sender sends them: what had
     /// been held back. First repetition, and the silence before it in nanoseconds; the first few.
     pub held: Vec<(Stamp, i64)>,
@@ -268,7 +266,6 @@ static NOTHING_SELDOM: Seldom = Seldom {
     head: Head::NONE,
     worst_head: Head::NONE,
     echo: EchoPace::NONE,
-    gaps: Vec::new(),
     held: Vec::new(),
 };
 
@@ -604,6 +601,10 @@ pub struct PairFacts {
 pub struct Rare {
     /// UDP, by direction and point: the first datagram of the current turn (see [`Track::next`]).
     pub talking_since: [[Stamp; 2]; 2],
+    /// UDP, by direction and point: the longest silence that ended, in nanoseconds, of those into which the other direction spoke.
+    pub longest_pause: [[i64; 2]; 2],
+    /// Silences of outbound at A into which inbound spoke: since when, and the first packet after. The longest few.
+    pub pauses: Vec<(i64, Stamp)>,
     /// Resets, in order; at most [`MAX_RESETS`].
     pub resets: Vec<Reset>,
     /// Resets in all.
@@ -632,6 +633,8 @@ pub struct Rare {
 /// What is read of a pair that has nothing rare.
 static NOTHING: Rare = Rare {
     talking_since: [[Stamp::NONE; 2]; 2],
+    longest_pause: [[0; 2]; 2],
+    pauses: Vec::new(),
     resets: Vec::new(),
     reset_count: 0,
     icmp: Vec::new(),
@@ -678,6 +681,9 @@ impl Rare {
         self.lost_beyond_spurious.reverse();
         self.reported_twice.reverse();
         self.talking_since.reverse();
+        self.longest_pause.reverse();
+        // Those of the other direction were not kept.
+        self.pauses.clear();
         if let Some(dns) = &mut self.dns {
             dns.flip();
         }

@@ -30,7 +30,7 @@ use crate::packet::row::{bits, tcp_flags};
 use crate::packet::{Checksum, Detail, Kind, Row};
 use crate::time::{EARLIEST, LATEST, MILLISECOND, SECOND};
 use notes::{
-    after_reset, captured_twice, note_dns, note_echo, note_gap, note_icmp, note_larger, note_largest, note_options,
+    after_reset, captured_twice, note_dns, note_echo, note_icmp, note_larger, note_largest, note_options, note_pause,
     note_reset, wrong_layer,
 };
 use waiting::Node;
@@ -38,7 +38,7 @@ use waiting::Node;
 /// How long a packet waits for its copy. Queues of a shaped uplink hold packets for a second or more.
 pub const WAIT: i64 = 3 * SECOND;
 /// Shortest silence of one direction of a flow that is remembered, if the other direction spoke well into it.
-const MIN_GAP: i64 = 250 * MILLISECOND;
+const MIN_PAUSE: i64 = 250 * MILLISECOND;
 /// Shortest silence of both directions that is remembered for what follows it.
 const NOTABLE_SILENCE: i64 = 100 * MILLISECOND;
 /// Rows ahead whose pairs are brought into the cache.
@@ -324,8 +324,8 @@ impl Shard {
             twin: if twin { own.last_frame } else { 0 },
             older: own.packets > 0 && (1..=COPY_DISTANCE).contains(&own.last_ip_id.wrapping_sub(row.ip_id)),
         };
-        if row.time - own.last_time >= MIN_GAP {
-            note_gap(facts, direction, point, own, reverse, row);
+        if row.time - own.last_time >= MIN_PAUSE {
+            note_pause(facts, direction, point, own, reverse, row);
         }
 
         let mut alert = false;

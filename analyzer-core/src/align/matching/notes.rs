@@ -12,8 +12,8 @@ use crate::point::{Direction, Point};
 use crate::seq;
 use crate::time::{MILLISECOND, SECOND};
 
-/// Most silences kept for a direction of a flow.
-const MAX_GAPS: usize = 8;
+/// Most silences kept of a flow.
+const MAX_PAUSES: usize = 8;
 /// Ranges overtaken between the points that are remembered for one direction of a flow: a sender repeats them within a
 /// round trip, so that the latest are enough.
 const MAX_OVERTAKEN: usize = 16;
@@ -62,26 +62,40 @@ pub(super) fn note_dns(
     }
 }
 
-/// A silence of a direction ended; it is kept if the other direction spoke well into it.
+/// A silence of a direction ended; it is kept if the other direction spoke well into it and a detector may ask for it.
 #[cold]
 #[inline(never)]
-pub(super) fn note_gap(facts: &mut PairFacts, direction: usize, point: usize, own: &Track, reverse: &Track, row: &Row) {
+pub(super) fn note_pause(
+    facts: &mut PairFacts,
+    direction: usize,
+    point: usize,
+    own: &Track,
+    reverse: &Track,
+    row: &Row,
+) {
     /// How far into the silence the other direction must have spoken: beyond any delayed ACK (40 to 200 ms).
     const OPPOSITE: i64 = 150 * MILLISECOND;
     if own.packets == 0 || reverse.last_time - own.last_time < OPPOSITE {
         return;
     }
-    let gaps = &mut facts.more_mut(direction, point).gaps;
-    let gap = (own.last().unwrap_or_default(), Stamp { time: row.time, frame: row.frame });
-    let length = |gap: &(Stamp, Stamp)| gap.1.time - gap.0.time;
-    if gaps.len() == MAX_GAPS {
-        let shortest = (0..MAX_GAPS).min_by_key(|&index| length(&gaps[index])).unwrap_or(0);
-        if length(&gaps[shortest]) >= length(&gap) {
+    if row.kind == Kind::Udp {
+        let longest = &mut facts.longest_pause[direction][point];
+        *longest = (*longest).max(row.time - own.last_time);
+    }
+    if (direction, point) != (Direction::Outbound.index(), Point::A.index()) {
+        return;
+    }
+    let pause = (own.last_time, Stamp { time: row.time, frame: row.frame });
+    let length = |pause: &(i64, Stamp)| pause.1.time - pause.0;
+    let pauses = &mut facts.pauses;
+    if pauses.len() == MAX_PAUSES {
+        let shortest = (0..MAX_PAUSES).min_by_key(|&index| length(&pauses[index])).unwrap_or(0);
+        if length(&pauses[shortest]) >= length(&pause) {
             return;
         }
-        gaps.remove(shortest);
+        pauses.remove(shortest);
     }
-    gaps.push(gap);
+    pauses.push(pause);
 }
 
 #[cold]
@@ -365,5 +379,28 @@ pub(super) fn wrong_layer(row: &Row, facts: &PairFacts) -> u8 {
         4
     } else {
         0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_silences_of_a_flow_are_kept() {
+        let mut facts = PairFacts::default();
+        let (mut own, mut reverse, mut row) = (Track::default(), Track::default(), Row::default());
+        own.packets = 1;
+        let lengths = [3, 9, 1, 4, 8, 2, 7, 5, 6, 0, 12, 10];
+        for (frame, seconds) in lengths.into_iter().enumerate() {
+            (row.frame, row.time) = (frame as u32, own.last_time + seconds * SECOND);
+            reverse.last_time = row.time;
+            for (direction, point) in [(0, 0), (0, 1), (1, 0)] {
+                note_pause(&mut facts, direction, point, &own, &reverse, &row);
+            }
+            own.last_time = row.time;
+        }
+        let kept = facts.pauses.iter().map(|(since, next)| (next.time - since) / SECOND);
+        assert_eq!(kept.collect::<Vec<_>>(), [9, 4, 8, 7, 5, 6, 12, 10], "in their order");
     }
 }

@@ -418,9 +418,7 @@ fn end_silent(scene: &Scene, pair: &PairView, speaking: Direction, others: &Othe
     let due = f64::from(unanswered) * f64::from(answers.packets) / f64::from(speaker.next);
     let first = pair.facts.first[silent.index()][near.index()].time;
     let spacing = (answers.last_time - first) / i64::from(answers.packets - 1).max(1);
-    let longest_before = pair
-        .more(silent, near)
-        .map_or(0, |more| more.gaps.iter().map(|(last, next)| next.time - last.time).max().unwrap_or(0));
+    let longest_before = pair.facts.longest_pause[silent.index()][near.index()];
     let unusual =
         silence >= 4 * spacing && silence >= 2 * longest_before && silence >= pair.facts.survived[silent.index()];
     // The answers stand at the other point: this capture missed them.

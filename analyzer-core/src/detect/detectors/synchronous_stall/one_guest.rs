@@ -45,14 +45,14 @@ pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
 
 /// Silences of a flow's outbound direction at A that TCP notices.
 fn spans<'a>(scene: &Scene, pair: &'a PairView, shortest: i64) -> Vec<Span<'a>> {
-    let Some(more) = pair.more(Direction::Outbound, Point::A) else { return Vec::new() };
-    let heard = more.gaps.iter().map(|(last, next)| (last.time, *next));
-    let deaf = more.held.iter().map(|(first, silence)| (first.time - silence, *first));
+    let heard = pair.facts.pauses.iter().copied();
+    let held = pair.more(Direction::Outbound, Point::A).map_or(&[][..], |more| &more.held);
+    let deaf = held.iter().map(|(first, silence)| (first.time - silence, *first));
     let mut spans: Vec<Span> = heard
         .chain(deaf)
         .filter(|(from, to)| to.time - from >= shortest)
         .map(|(from, to)| {
-            let held = more.held.iter().any(|(first, _)| (first.time - to.time).abs() <= BURST);
+            let held = held.iter().any(|(first, _)| (first.time - to.time).abs() <= BURST);
             let repeats = during(scene, Direction::Inbound, Time(from), Time(to.time));
             Span { pair, from, to, held, repeated: repeats.iter().any(|event| event.pair == pair.serial) }
         })
