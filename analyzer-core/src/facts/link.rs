@@ -2,7 +2,7 @@
 //! spanning tree. All of it is rare traffic; the lists are bounded.
 
 use super::event::Thinned;
-use super::pair::Stamp;
+use super::track::Stamp;
 use crate::hash::mix;
 use crate::packet::detail::{Arp, Bpdu, Dhcp};
 use crate::packet::row::bits;

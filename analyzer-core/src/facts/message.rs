@@ -1,6 +1,6 @@
 //! Questions and answers of a flow: ICMP echo and DNS.
 
-use super::pair::Stamp;
+use super::track::Stamp;
 
 /// The pace of echo messages at a point, from the first one on that a number before is missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -4,6 +4,7 @@
 //! facts of the whole. Times are in the clock of the point where they were taken.
 
 mod activity;
+mod ends;
 mod event;
 mod handful;
 mod holes;
@@ -12,16 +13,16 @@ mod message;
 mod pair;
 mod room;
 mod tally;
+mod track;
 
 pub use activity::{Activity, Gap, Series};
+pub use ends::{Fate, IcmpSeen, MAX_ICMP, MAX_RESETS, Reset, Turn};
 pub use event::{Event, EventIndex, EventKind, Events, Thinned};
 pub use handful::Handful;
 pub use holes::Holes;
 pub use link::{Asked, Echo, LinkFacts, SpanningTree, Unanswered};
 pub use message::{DnsFacts, EchoPace, Question};
-pub use pair::{
-    Fate, Head, IcmpSeen, MAX_ICMP, MAX_RESETS, NO_NODE, PairFacts, Rare, Reset, Run, Seldom, Stamp, SynOptions, Track,
-    TrackMore, Turn, pair_flags, state,
-};
+pub use pair::{PairFacts, Rare, pair_flags};
 pub use room::{GivenUp, Room};
 pub use tally::{DelayHistogram, Delays, Passing, SIZE_CLASSES, STEPS_OF_SIZE, Tally, size_class, size_step};
+pub use track::{Head, NO_NODE, Run, Seldom, Stamp, SynOptions, Track, TrackMore, state};

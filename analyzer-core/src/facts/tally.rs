@@ -1,6 +1,6 @@
 //! Counters and histograms of one shard; they add up.
 
-use super::pair::Stamp;
+use super::track::Stamp;
 use crate::packet::{Checksum, Kind};
 use crate::point::{Direction, Point};
 
