@@ -6,6 +6,8 @@
 //! Both ways must come to the same, to the bit, and tests decode every frame that they have by both. What is new belongs into
 //! the general way: this one need not learn of it, as long as it refuses it.
 
+#![expect(clippy::inline_always, reason = "all of it is the hot path, see `Decoder::decode_into`")]
+
 use super::checksum::{self, Sum};
 use super::ip::{self, protocol};
 use super::key::{Endpoint, Family, FlowKey};
@@ -31,7 +33,6 @@ const UDP_START: usize = 5;
 
 /// Decodes a record, if it is a plain packet; else the row and the key stay as they were.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "part of the hot path, see `Decoder::decode_into`")]
 pub(super) fn decode(record: &Record<'_>, row: &mut Row, key: &mut FlowKey) -> bool {
     if record.link_type != LinkType::ETHERNET || record.fcs_len != 0 {
         return false;
@@ -46,7 +47,6 @@ pub(super) fn decode(record: &Record<'_>, row: &mut Row, key: &mut FlowKey) -> b
 }
 
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "part of the hot path, see `Decoder::decode_into`")]
 fn over_ipv4(record: &Record<'_>, row: &mut Row, key: &mut FlowKey) -> Option<()> {
     let header = record.data.get(ETHERNET..)?.first_chunk::<IPV4>()?;
     let fragment = be16(header, 6);
@@ -121,7 +121,6 @@ enum Transport<'a> {
 impl<'a> Packet<'a> {
     /// A packet of `ip_len` bytes whose transport header begins at `AT`; none when it is not plain.
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "part of the hot path, see `Decoder::decode_into`")]
     fn new<const AT: usize>(record: &Record<'a>, ip_len: usize, protocol: u8) -> Option<Self> {
         let end = ETHERNET + ip_len;
         let bytes = record.data.get(..end).unwrap_or(record.data);
@@ -137,7 +136,6 @@ impl<'a> Packet<'a> {
 
     /// Fills in what does not depend on the headers of IP and transport, and clears what they may leave out.
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "part of the hot path, see `Decoder::decode_into`")]
     fn describe(&self, record: &Record<'_>, row: &mut Row) {
         row.time = record.time;
         row.frame = record.frame;
@@ -157,7 +155,6 @@ impl<'a> Packet<'a> {
     }
 
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "part of the hot path, see `Decoder::decode_into`")]
     fn ports(&self) -> (u16, u16) {
         match self.transport {
             Transport::Tcp { header, .. } => (be16(header, 0), be16(header, 2)),
@@ -167,7 +164,6 @@ impl<'a> Packet<'a> {
 
     /// Fills in what the transport and its payload say.
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "part of the hot path, see `Decoder::decode_into`")]
     fn open(&self, addresses: Sum, row: &mut Row) {
         let (header_sum, field) = match self.transport {
             Transport::Tcp { header, timestamps } => {
@@ -213,7 +209,6 @@ impl<'a> Packet<'a> {
 
 /// A segment whose options say nothing, if there are any.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "part of the hot path, see `Decoder::decode_into`")]
 fn tcp(segment: &[u8]) -> Option<(Transport<'_>, &[u8])> {
     let (header, rest) = segment.split_first_chunk::<TCP>()?;
     // The options of a SYN are kept, even that it has none.
@@ -233,7 +228,6 @@ fn tcp(segment: &[u8]) -> Option<(Transport<'_>, &[u8])> {
 
 /// A datagram of `len` bytes of which only the length counts, and of a few bytes at least.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "part of the hot path, see `Decoder::decode_into`")]
 fn udp(captured: &[u8], len: usize) -> Option<(Transport<'_>, &[u8])> {
     let (header, payload) = captured.split_first_chunk::<UDP>()?;
     let start = payload.first_chunk::<UDP_START>()?;
@@ -243,13 +237,11 @@ fn udp(captured: &[u8], len: usize) -> Option<(Transport<'_>, &[u8])> {
 }
 
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "part of the hot path, see `Decoder::decode_into`")]
 fn be16<const N: usize>(bytes: &[u8; N], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "part of the hot path, see `Decoder::decode_into`")]
 fn be32<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
