@@ -46,6 +46,8 @@ const DECOYS: &[(&str, &str, &[&str])] = &[
         &["ok_host_local_traffic", "ok_guest_to_guest", "ok_host_scanned"],
     ),
     ("transit-loss", "packets whose TTL ends at the host", &["ok_traceroute"]),
+    ("transit-loss", "probes of the path's MTU", &["ok_udp_mtu_probes"]),
+    ("pmtu-black-hole", "a sender of datagrams that looks for the path's MTU", &["ok_udp_mtu_probes"]),
     ("transit-loss", "packets after the receiver's reset", &["ok_reset_after_death"]),
     ("transit-loss", "groups and broadcasts", &["ok_groups_and_broadcasts"]),
     ("synchronous-drop", "all applications pause", &["ok_idle"]),

@@ -153,6 +153,25 @@ def pmtu_healthy(run, mtu, at, port, **net):
     return dict(facts=f"ICMP 3/4 (mtu {mtu}) obeyed at once: all data arrived")
 
 
+@case("ok_udp_mtu_probes", port=4433, limit=1300)
+def mtu_probes(run, port, limit):
+    """A UDP sender looks for the path MTU as RFC 8899 says: three datagrams of each size that is too large; the data go on."""
+    n = run.network()
+    rule = n.host.rule("forward", f"iifname virbr0 udp dport {port} meta length > {limit}", "drop")
+    with run.capture("-s 128", "-s 128"):
+        t, other = run.udp(port), run.tcp(443)
+        t.c.setsockopt(socket.IPPROTO_IP, 10, 3)     # IP_MTU_DISCOVER, IP_PMTUDISC_PROBE
+        good = t.exchange(1172, 200, times=10, pause=0.05)
+        other.exchange()
+        for size in (1452, 1400, 1350, 1320):
+            for _ in range(3):
+                t.c.send(run.random.randbytes(size))
+                good = t.exchange(1172, 200, times=5, pause=0.05) and good
+            other.exchange()
+    assert rule.count == 12 and good
+    return dict(facts=f"{rule.count} probes of the path MTU died in the host; all data arrived")
+
+
 @case("ok_udp_pmtu", mtu=1400, port=4433)
 def udp_pmtu(run, mtu, port):
     """A UDP sender with DF learns the path MTU from one ICMP and sends smaller datagrams from then on."""

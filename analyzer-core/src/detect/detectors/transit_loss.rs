@@ -29,6 +29,7 @@
 //! - Capture filters that differ, captures that start or end at other times.
 //! - tcpdump's own losses: what must have passed a point and is missing there tells how much it missed.
 //! - Addresses that a rewrite has made the same for both ends: the packets stand there in the other direction.
+//! - Probes of the path's MTU (RFC 8899): now and then a datagram larger than all that crosses, while the rest goes on.
 //! - A policer by bytes loses large packets more often than small ones; that is no limit of size.
 //!
 //! # What to do
@@ -154,6 +155,11 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
             claim.severity = Severity::Info;
             claim.because = Some("ambiguous-direction");
         }
+        let probing = pair.is_udp() && tables::probes(scene, pair, direction, &own, offered);
+        if probing {
+            claim.severity = Severity::Info;
+            claim.because = Some("path-mtu-probe");
+        }
         let repeated = u64::from(pair.facts.lost_between[direction.index()]);
         // What its sender repeats was lost; what is lost in a row, or all there is, no capture has missed by chance.
         let row = pair.more(direction, entry).map_or(0, |more| more.run.count.max(more.longest.count));
@@ -168,6 +174,7 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
                 0.5,
                 format!("the capture of {} missed nothing that must have passed it", name(exit)),
             )
+            .contradict_if(probing, 0.8, "larger than all that crosses, few at a time: the sender looks for the path's MTU")
             .contradict_if(
                 ambiguous,
                 0.8,

@@ -1,7 +1,7 @@
-//! What was lost beside what was offered: by size, by protocol, by path, by offered rate.
+//! What was lost beside what was offered: by size, by protocol, by path, by offered rate; and what only looked for a size.
 
 use crate::detect::{PairView, Scene, alibi};
-use crate::facts::{EventKind, SIZE_CLASSES};
+use crate::facts::{Event, EventKind, SIZE_CLASSES, size_step};
 use crate::packet::Endpoint;
 use crate::point::{Direction, Point};
 use crate::time::{MILLISECOND, SECOND};
@@ -104,4 +104,23 @@ pub(super) fn rates(scene: &Scene, direction: Direction, pairs: &[&PairView]) ->
     }
     let row = |(up_to, (offered, lost))| json!({ "up_to_per_second": up_to, "offered": offered, "lost": lost });
     Some(Rates { loss_begins_at: rate(slowest), by_rate: rows.into_iter().map(row).collect() })
+}
+
+/// Whether a flow of datagrams lost hardly more than probes of the path's MTU (RFC 8899): each larger than anything that
+/// crossed in this direction, few at a time, among others that cross.
+pub(super) fn probes(scene: &Scene, pair: &PairView, direction: Direction, lost: &[&Event], offered: u64) -> bool {
+    /// Times that a size is tried (MAX_PROBES, RFC 8899 section 5.1.2).
+    const TRIES: u32 = 3;
+    /// What crosses is at least so many times what is lost: probes are few beside the data.
+    const BESIDE: u64 = 5;
+    /// The size that every path passes (BASE_PLPMTU, RFC 8899 section 5.1.2), so that nobody probes for less.
+    const BASE: u32 = 1200;
+    /// Other losses beside them, which say nothing of a host (see `transit-loss.packets`).
+    const OTHERS: usize = 2;
+    let crossed = &scene.tally.steps[direction.index()][direction.exit().index()];
+    let largest = crossed.iter().rposition(|packets| *packets > 0).unwrap_or(0);
+    let probes = lost.iter().filter(|event| event.size > BASE && size_step(event.size) > largest).count();
+    let few =
+        pair.more(direction, direction.entry()).is_some_and(|more| more.run.count.max(more.longest.count) <= TRIES);
+    probes > 0 && few && lost.len() - probes <= OTHERS && lost.len() as u64 * BESIDE <= offered
 }
