@@ -493,8 +493,7 @@ impl Ingest {
                 Some(entry) => entry,
                 None => self.open(print, key, row),
             };
-            if row.kind == Kind::Tcp && row.flags & (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::RST) == tcp_flags::SYN
-            {
+            if row.kind == Kind::Tcp && row.flags & (tcp_flags::SYN | tcp_flags::RST) == tcp_flags::SYN {
                 entry = self.incarnate(entry, print, key, row);
             }
             if row.has(bits::CUT) && row.kind != Kind::IcmpError {
@@ -593,25 +592,28 @@ impl Ingest {
         }
     }
 
-    /// A SYN with another initial sequence number opens another connection under the same name (RFC 9293, section 3.4).
+    /// A SYN with another initial sequence number opens another connection under the same name (RFC 9293, section 3.4); so
+    /// does the answer to one, where the capture holds nothing but answers.
     #[cold]
-    fn incarnate(&mut self, entry: Entry, print: u64, key: &FlowKey, row: &Row) -> Entry {
+    fn incarnate(&mut self, mut entry: Entry, print: u64, key: &FlowKey, row: &Row) -> Entry {
+        let answer = row.is(tcp_flags::ACK);
         let flow = &mut self.table.flows[entry.flow as usize];
-        match flow.opening {
-            Some(isn) if isn == row.seq => entry,
-            None if !flow.begun => {
-                flow.opening = Some(row.seq);
-                flow.begun = true;
-                entry
-            }
-            _ => {
-                let entry = self.table.open(print, *key);
-                self.table.flows[entry.flow as usize].opening = Some(row.seq);
-                self.table.flows[entry.flow as usize].begun = true;
-                self.table.flows[entry.flow as usize].mac = (row.l2 >> 16, row.has(bits::FROM_HIGH));
-                entry
-            }
+        let (known, first) = match (answer, flow.opening) {
+            (false, opening) => (opening, !flow.begun),
+            (true, Some(_)) => return entry,
+            (true, None) => (flow.answer, flow.answer.is_none()),
+        };
+        if known == Some(row.seq) {
+            return entry;
         }
+        if known.is_some() || !first {
+            entry = self.table.open(print, *key);
+            self.table.flows[entry.flow as usize].mac = (row.l2 >> 16, row.has(bits::FROM_HIGH));
+        }
+        let flow = &mut self.table.flows[entry.flow as usize];
+        *(if answer { &mut flow.answer } else { &mut flow.opening }) = Some(row.seq);
+        flow.begun = true;
+        entry
     }
 
     /// Hands a row that was held for its flow to its pair.

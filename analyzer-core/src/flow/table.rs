@@ -42,6 +42,8 @@ pub struct Flow {
     pub pair: u32,
     /// Sequence number of the SYN that opened it, to tell incarnations apart.
     pub opening: Option<u32>,
+    /// The same of the answer to it, where that SYN was not seen.
+    pub answer: Option<u32>,
     /// Whether a packet other than an opening SYN was seen.
     pub begun: bool,
     /// Source MAC of its first packet (0 for none), and whether the high endpoint sent that.
@@ -133,6 +135,7 @@ impl FlowTable {
             fingerprint,
             pair: UNPAIRED,
             opening: None,
+            answer: None,
             begun: false,
             mac: (0, false),
             held: (u32::MAX, u32::MAX),

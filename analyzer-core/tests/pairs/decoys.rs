@@ -66,6 +66,11 @@ const DECOYS: &[(&str, &str, &[&str])] = &[
     ("stp-topology-change", "a bridge that says hello", &["ok_stp_hello", "ok_stp_steady"]),
     ("dhcp-unanswered", "a lease that was given", &["ok_dhcp_answered"]),
     ("nat-rebinding", "another guest with the same source port", &["ok_same_source_port"]),
+    ("nat-rebinding", "a guest that uses its port again", &["ok_source_port_reused"]),
+    ("nat-rebinding", "a QUIC client that moves", &["ok_quic_moves"]),
+    ("udp-stall", "a QUIC client that moves", &["ok_quic_moves"]),
+    ("udp-stall", "an answer later than the timer of new flows", &["ok_late_answers"]),
+    ("mac-move", "a gateway whose address moves to another router", &["ok_gateway_takes_over"]),
     ("nat-bypass", "the host's own traffic", &["ok_host_own_traffic"]),
 ];
 

@@ -531,3 +531,68 @@ def groups_and_broadcasts(run, times):
         s.close()
         t.finish()
     return dict(facts=f"{4 * times} datagrams to groups and by broadcast, none forwarded", expect=[])
+
+
+@case("ok_source_port_reused", sport=41000, port=443)
+def source_port_reused(run, sport, port):
+    """A guest closes connections and opens the next ones from the same port, while the server is still in TIME-WAIT."""
+    run.network()
+    with run.capture("-s 128", "-s 128"):
+        for _ in range(4):
+            t = run.tcp(port, sport=sport)
+            t.exchange(times=3, pause=0.02)
+            # The server closes first, so that its end waits and the guest's port is free.
+            t.s.close()
+            time.sleep(0.05)
+            t.c.close()
+            time.sleep(0.3)
+    return fine("4 connections between the same ports, one after the other")
+
+
+@case("ok_late_answers", port=5060, wait=33)
+def late_answers(run, port, wait):
+    """Datagrams whose answer comes later than the 30 s after which Linux forgets a flow that is new; this one is not."""
+    run.network()
+    with run.capture():
+        t, other = run.udp(port), run.tcp(443)
+        good = t.exchange(times=6, pause=0.6) and t.up()
+        for _ in range(wait):
+            other.exchange()
+            time.sleep(1)
+        good = good and t.down() and t.exchange(times=2, pause=0.1)
+    assert good
+    return fine(f"an answer {wait} s after its question; all data arrived")
+
+
+@case("ok_gateway_takes_over", port=443)
+def gateway_takes_over(run, port):
+    """The router's address moves to the MAC of a VRRP group (RFC 9568), as when another router takes over."""
+    n = run.network()
+    with run.capture():
+        flows = [run.tcp(port) for _ in range(3)]
+        for t in flows:
+            t.exchange(times=5, pause=0.05)
+        n.router("ip link set eth0 address 00:00:5e:00:01:0a")
+        n.host(f"ip neigh flush dev {n.up}")
+        time.sleep(0.1)
+        good = [t.exchange(times=8, pause=0.05) for t in flows + [run.tcp(port)]]
+    return fine(f"{len(good)} connections went on through the new MAC")
+
+
+@case("ok_quic_moves", port=443)
+def quic_moves(run, port):
+    """A QUIC client goes on from another port of the guest, as after a change of its network: the server validates the path."""
+    n = run.network()
+    source = "iptables -t nat -{} POSTROUTING -p udp --dport {} -j SNAT --to-source {}:{}"
+    n.guest(source.format("A", port, n.guest.address, 50100))
+    with run.capture("-s 128", "-s 128"):
+        q, other = run.quic(port), run.tcp(443)
+        good = [q.up(300) and q.down(700) for _ in range(8)]
+        other.exchange()
+        n.guest(source.format("D", port, n.guest.address, 50100))
+        n.guest(source.format("A", port, n.guest.address, 50200))
+        n.guest("conntrack -F")
+        good += [q.up(300) and q.down(700) for _ in range(12)]
+        other.exchange()
+    assert all(good)
+    return fine("source port 50100, then 50200; all data arrived")
