@@ -187,7 +187,7 @@ impl ClockMap {
             return only.map_or(fallback, |difference| Self { offset: coarse as f64 + difference as f64, ..fallback });
         };
         // Bins where both directions crossed give the middle over time.
-        let half = shards.iter().map(|delays| delays.width).max().unwrap_or(0) / 2;
+        let half = shards.iter().map(|delays| delays.width()).max().unwrap_or(0) / 2;
         let middles: Vec<(f64, f64, f64)> = bins
             .iter()
             .filter(|bin| bin.1 != i64::MAX && bin.2 != i64::MIN)
@@ -224,16 +224,11 @@ impl ClockMap {
 
 /// Bins of all shards on one grid: start, smallest outbound, largest inbound difference.
 fn merge(shards: &[&Delays]) -> Vec<(i64, i64, i64)> {
-    let width = shards.iter().map(|delays| delays.width).max().unwrap_or(1);
+    let width = shards.iter().map(|delays| delays.width()).max().unwrap_or(1);
     let mut cells: std::collections::BTreeMap<i64, (i64, i64)> = std::collections::BTreeMap::new();
-    for delays in shards {
-        let Some(origin) = delays.origin else { continue };
-        for (index, bin) in delays.bins.iter().enumerate() {
-            let start = origin.saturating_add(delays.width.saturating_mul(index as i64));
-            let cell = cells.entry(start.div_euclid(width).saturating_mul(width)).or_insert((i64::MAX, i64::MIN));
-            cell.0 = cell.0.min(bin.0);
-            cell.1 = cell.1.max(bin.1);
-        }
+    for (start, out, back) in shards.iter().flat_map(|delays| delays.quickest()) {
+        let cell = cells.entry(start.div_euclid(width).saturating_mul(width)).or_insert((i64::MAX, i64::MIN));
+        *cell = (cell.0.min(out), cell.1.max(back));
     }
     cells
         .into_iter()

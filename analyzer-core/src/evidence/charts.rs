@@ -131,7 +131,7 @@ fn delay_times(shards: &[&Delays], clock: &ClockMap, direction: Direction) -> Ve
     let (Some(first), Some(last)) = (bins().map(|bin| bin.0).min(), bins().map(|bin| bin.0).max()) else {
         return Vec::new();
     };
-    let widest = shards.iter().map(|delays| delays.width).max().unwrap_or(1);
+    let widest = shards.iter().map(|delays| delays.width()).max().unwrap_or(1);
     let width = (last.saturating_sub(first) / BINS + 1).max(widest);
     let mut chart: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
     for (start, low, high) in bins() {

@@ -1,5 +1,6 @@
 //! What passed one point over time, by direction: kept while decoding, where each point has a single owner.
 
+use super::bins::{Bin, Bins};
 use crate::point::Direction;
 use crate::time::MILLISECOND;
 
@@ -33,19 +34,25 @@ pub struct Gap {
     pub burst: u32,
 }
 
-/// Cumulative packets and bytes over time, in bins that double in width when they are full.
+/// Packets and bytes over time.
 #[derive(Clone, Debug)]
-pub struct Series {
-    origin: Option<i64>,
-    width: i64,
-    bins: Vec<(u32, u64)>,
-    /// Start and place of the bin that was counted in last: the next packet is of the same one as a rule.
-    last: (i64, usize),
+pub struct Series(Bins<Passed>);
+
+/// Packets and their bytes.
+#[derive(Clone, Copy, Debug)]
+struct Passed(u32, u64);
+
+impl Bin for Passed {
+    const EMPTY: Self = Self(0, 0);
+
+    fn absorb(&mut self, next: &Self) {
+        *self = Self(self.0.saturating_add(next.0), self.1 + next.1);
+    }
 }
 
 impl Default for Series {
     fn default() -> Self {
-        Self { origin: None, width: MILLISECOND, bins: Vec::new(), last: (0, usize::MAX) }
+        Self(Bins::new(MILLISECOND, MAX_BINS))
     }
 }
 
@@ -53,54 +60,17 @@ impl Series {
     /// Counts a packet of `bytes` at `time`. Times before the first count into the first bin.
     #[inline]
     pub fn add(&mut self, time: i64, bytes: u32) {
-        let (start, index) = self.last;
-        let same = (time.wrapping_sub(start) as u64) < self.width as u64 && index < self.bins.len();
-        let index = if same { index } else { self.find(time) };
-        let bin = &mut self.bins[index];
-        bin.0 = bin.0.saturating_add(1);
-        bin.1 += u64::from(bytes);
-    }
-
-    /// The bin of a time.
-    #[inline(never)]
-    fn find(&mut self, time: i64) -> usize {
-        let origin = *self.origin.get_or_insert(time);
-        let mut index = (time.saturating_sub(origin).max(0) / self.width) as usize;
-        if index >= self.bins.len() {
-            index = self.extend(time, origin);
-        }
-        self.last = (origin.saturating_add(self.width.saturating_mul(index as i64)), index);
-        index
-    }
-
-    #[cold]
-    fn extend(&mut self, time: i64, origin: i64) -> usize {
-        let mut index = time.saturating_sub(origin).max(0) / self.width;
-        while index >= MAX_BINS as i64 {
-            self.width = self.width.saturating_mul(2);
-            self.bins = self
-                .bins
-                .chunks(2)
-                .map(|pair| pair.iter().fold((0_u32, 0), |sum, bin| (sum.0.saturating_add(bin.0), sum.1 + bin.1)))
-                .collect();
-            index = time.saturating_sub(origin).max(0) / self.width;
-        }
-        let index = index as usize;
-        self.bins.resize(index + 1, (0, 0));
-        index
+        self.0.at(time).absorb(&Passed(1, bytes.into()));
     }
 
     /// Width of a bin in nanoseconds.
     pub fn width(&self) -> i64 {
-        self.width
+        self.0.width()
     }
 
     /// The bins: start time, packets, bytes.
     pub fn iter(&self) -> impl Iterator<Item = (i64, u32, u64)> + '_ {
-        let origin = self.origin.unwrap_or(0);
-        self.bins.iter().enumerate().map(move |(index, &(packets, bytes))| {
-            (origin.saturating_add(self.width.saturating_mul(index as i64)), packets, bytes)
-        })
+        self.0.iter().map(|(start, &Passed(packets, bytes))| (start, packets, bytes))
     }
 
     /// Packets in `[from, to)`, to the resolution of the bins.

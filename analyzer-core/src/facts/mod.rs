@@ -4,6 +4,7 @@
 //! facts of the whole. Times are in the clock of the point where they were taken.
 
 mod activity;
+mod bins;
 mod ends;
 mod event;
 mod handful;

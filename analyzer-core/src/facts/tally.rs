@@ -1,5 +1,6 @@
 //! Counters and histograms of one shard; they add up.
 
+use super::bins::{Bin, Bins};
 use super::track::Stamp;
 use crate::packet::{Checksum, Kind};
 use crate::point::{Direction, Point};
@@ -250,40 +251,41 @@ impl DelayHistogram {
     }
 }
 
-/// Smallest delays over time, for the clock: one minimum for each direction and bin of time.
+/// Smallest delays over time, for the clock.
 #[derive(Clone, Debug)]
 pub struct Delays {
-    /// Width of a bin in nanoseconds.
-    pub width: i64,
-    /// Start of the first bin, in A's clock.
-    pub origin: Option<i64>,
-    /// Smallest `time_b - time_a` of an outbound packet, largest of an inbound one (`i64::MAX` and `i64::MIN` for none).
-    pub bins: Vec<(i64, i64)>,
-    /// The other ends: largest outbound difference, smallest inbound one (`i64::MIN` and `i64::MAX` for none).
-    slow: Vec<(i64, i64)>,
+    bins: Bins<Extremes>,
     /// Matched packets that went in.
     pub samples: [u64; 2],
-    /// Start and place of the bin that was changed last: the next packet is of the same one as a rule.
-    last: (i64, usize),
 }
 
 /// Most bins of [`Delays`].
 const MAX_DELAY_BINS: usize = 2048;
-/// A bin without a sample.
-const NO_SAMPLE: (i64, i64) = (i64::MAX, i64::MIN);
-/// The same of the other ends.
-const NO_SLOW: (i64, i64) = (i64::MIN, i64::MAX);
+
+/// Smallest and largest `time_b - time_a` by direction; the smallest is above the largest where there was no packet.
+#[derive(Clone, Copy, Debug)]
+struct Extremes([(i64, i64); 2]);
+
+impl Bin for Extremes {
+    const EMPTY: Self = Self([(i64::MAX, i64::MIN); 2]);
+
+    fn absorb(&mut self, next: &Self) {
+        for (own, next) in self.0.iter_mut().zip(next.0) {
+            *own = (own.0.min(next.0), own.1.max(next.1));
+        }
+    }
+}
+
+impl Extremes {
+    /// Smallest difference of an outbound packet, largest of an inbound one: those of the quickest.
+    fn quickest(&self) -> (i64, i64) {
+        (self.0[0].0, self.0[1].1)
+    }
+}
 
 impl Default for Delays {
     fn default() -> Self {
-        Self {
-            width: 100 * crate::time::MILLISECOND,
-            origin: None,
-            bins: Vec::new(),
-            slow: Vec::new(),
-            samples: [0; 2],
-            last: (0, usize::MAX),
-        }
+        Self { bins: Bins::new(100 * crate::time::MILLISECOND, MAX_DELAY_BINS), samples: [0; 2] }
     }
 }
 
@@ -292,75 +294,34 @@ impl Delays {
     #[inline]
     pub fn add(&mut self, direction: usize, time_a: i64, difference: i64) {
         self.samples[direction] += 1;
-        let (start, index) = self.last;
-        let same = (time_a.wrapping_sub(start) as u64) < self.width as u64 && index < self.bins.len();
-        let index = if same { index } else { self.find(time_a) };
-        let (bin, slow) = (&mut self.bins[index], &mut self.slow[index]);
-        if direction == 0 {
-            bin.0 = bin.0.min(difference);
-            slow.0 = slow.0.max(difference);
-        } else {
-            bin.1 = bin.1.max(difference);
-            slow.1 = slow.1.min(difference);
-        }
+        let (least, most) = &mut self.bins.at(time_a).0[direction];
+        (*least, *most) = ((*least).min(difference), (*most).max(difference));
     }
 
-    /// The bin of a time.
-    #[inline(never)]
-    fn find(&mut self, time: i64) -> usize {
-        let origin = *self.origin.get_or_insert(time);
-        let mut index = (time.saturating_sub(origin).max(0) / self.width) as usize;
-        if index >= self.bins.len() {
-            index = self.extend(time, origin);
-        }
-        self.last = (origin.saturating_add(self.width.saturating_mul(index as i64)), index);
-        index
+    /// Width of a bin in nanoseconds.
+    pub fn width(&self) -> i64 {
+        self.bins.width()
+    }
+
+    /// The bins: start, smallest outbound and largest inbound difference (`i64::MAX` and `i64::MIN` for none).
+    pub fn quickest(&self) -> impl DoubleEndedIterator<Item = (i64, i64, i64)> + '_ {
+        self.bins.iter().map(|(start, bin)| (start, bin.quickest().0, bin.quickest().1))
     }
 
     /// Bins with samples of a direction: start, smallest and largest difference.
     pub fn envelope(&self, direction: Direction) -> impl Iterator<Item = (i64, i64, i64)> + '_ {
-        let origin = self.origin.unwrap_or(0);
-        let bins = self.bins.iter().zip(&self.slow).enumerate().map(move |(index, (bin, slow))| {
-            let start = origin.saturating_add(self.width.saturating_mul(index as i64));
-            match direction {
-                Direction::Outbound => (start, bin.0, slow.0),
-                Direction::Inbound => (start, slow.1, bin.1),
-            }
-        });
-        bins.filter(|(_, low, high)| low <= high)
+        let bins = self.bins.iter().map(move |(start, bin)| (start, bin.0[direction.index()]));
+        bins.filter(|(_, (least, most))| least <= most).map(|(start, (least, most))| (start, least, most))
     }
 
     /// The latest bin: its start, smallest outbound and largest inbound difference.
     pub fn latest(&self) -> Option<(i64, i64, i64)> {
-        let bin = self.bins.last()?;
-        Some((self.origin?.saturating_add(self.width.saturating_mul(self.bins.len() as i64 - 1)), bin.0, bin.1))
+        self.quickest().next_back()
     }
 
-    /// Whether every matched packet had exactly this difference.
+    /// Whether every matched packet had exactly this difference, but for slower ones of the same stretch of time.
     pub fn all_equal(&self, difference: i64) -> bool {
-        self.bins.iter().all(|bin| [bin.0, bin.1].iter().all(|d| [difference, i64::MAX, i64::MIN].contains(d)))
-    }
-
-    #[cold]
-    fn extend(&mut self, time: i64, origin: i64) -> usize {
-        let mut index = time.saturating_sub(origin).max(0) / self.width;
-        while index >= MAX_DELAY_BINS as i64 {
-            self.width = self.width.saturating_mul(2);
-            self.bins = self
-                .bins
-                .chunks(2)
-                .map(|pair| pair.iter().fold(NO_SAMPLE, |a, b| (a.0.min(b.0), a.1.max(b.1))))
-                .collect();
-            self.slow = self
-                .slow
-                .chunks(2)
-                .map(|pair| pair.iter().fold(NO_SLOW, |a, b| (a.0.max(b.0), a.1.min(b.1))))
-                .collect();
-            index = time.saturating_sub(origin).max(0) / self.width;
-        }
-        self.bins.resize(index as usize + 1, NO_SAMPLE);
-        self.slow.resize(index as usize + 1, NO_SLOW);
-        index as usize
+        self.quickest().all(|(_, out, back)| [out, back].iter().all(|d| [difference, i64::MAX, i64::MIN].contains(d)))
     }
 }
 
