@@ -41,17 +41,15 @@ impl Overlap {
     /// Whether a point's capture ran at a time, with a guard at both edges.
     #[inline]
     pub fn covers(&self, point: usize, time: i64) -> bool {
-        let in_hole = |&(from, to): &(i64, i64)| time > from.saturating_sub(GUARD) && time < to.saturating_add(GUARD);
-        time >= self.from[point].saturating_add(GUARD)
-            && time <= self.to[point].saturating_sub(GUARD)
-            && !self.holes[point].iter().any(in_hole)
+        self.covers_to_the_end(point, time) && time <= self.to[point].saturating_sub(GUARD)
     }
 
-    /// Whether a point's capture still ran at a time, but for no longer than the guard.
+    /// The same without the guard at the end, for what came before something that the capture still shows.
     #[inline]
-    pub fn ends_soon_after(&self, point: usize, time: i64) -> bool {
-        (self.to[point].saturating_sub(GUARD)..=self.to[point]).contains(&time)
-            && time >= self.from[point].saturating_add(GUARD)
+    pub fn covers_to_the_end(&self, point: usize, time: i64) -> bool {
+        let in_hole = |&(from, to): &(i64, i64)| time > from.saturating_sub(GUARD) && time < to.saturating_add(GUARD);
+        (self.from[point].saturating_add(GUARD)..=self.to[point]).contains(&time)
+            && !self.holes[point].iter().any(in_hole)
     }
 
     /// Adds a time in which a point's capture did not run.

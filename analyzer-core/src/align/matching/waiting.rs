@@ -294,8 +294,8 @@ impl Shard {
         let (other_acked, other_has_ack, matched_order) =
             (other.acked, other.has(state::ACK), self.tracks[slot][direction][point].matched_order);
         let time = self.on_a(node.place & 1, node.time);
-        // The other capture still ran when what came later was seen there.
-        let passed_by = node.order < matched_order && overlap.ends_soon_after(1 - point, time);
+        // Near its end the other capture still ran if it saw what came later.
+        let passed_by = node.order < matched_order && overlap.covers_to_the_end(1 - point, time);
         let covered = passed_by || overlap.covers(1 - point, time);
         // What has to go at once is no loss: its copy may be under way.
         let waited = self.now.saturating_sub(time);
