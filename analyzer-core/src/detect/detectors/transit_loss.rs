@@ -12,7 +12,7 @@
 //! `by_size` counts the lost packets by size beside what all flows offered in that direction; `by_protocol` and `by_path`
 //! (from which host to which; the gateway is the one address beyond B that ARP asks for) count both for the flows concerned.
 //! `by_rate` counts what all flows of the direction offered, and what those concerned lost, in tenths of a second in which so many
-//! packets a second were offered.
+//! packets a second were offered; it is left out when there were too many losses to keep the time of each.
 //! `loss_begins_at_per_second` is the rate of packets offered in the slowest tenth of a second in which one was lost.
 //!
 //! The shape says how they were lost:
@@ -103,7 +103,7 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
     let capture_loss = alibi::capture_loss(scene, exit);
     let doubled = alibi::doubled(scene, entry);
     let mut claims = Vec::new();
-    let mut offered_in_all = 0;
+    let (mut offered_in_all, mut confirmed) = (0, false);
     let crossing = twins::Crossing::new(scene, entry);
     for pair in &scene.pairs {
         let offered = u64::from(pair.track(direction, entry).packets);
@@ -155,7 +155,7 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
             claim.severity = Severity::Info;
             claim.because = Some("ambiguous-direction");
         }
-        let probing = pair.is_udp() && tables::probes(scene, pair, direction, &own, offered);
+        let probing = pair.is_udp() && tables::probes(scene, pair, direction, &own, (lost, offered));
         if probing {
             claim.severity = Severity::Info;
             claim.because = Some("path-mtu-probe");
@@ -163,8 +163,7 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
         let repeated = u64::from(pair.facts.lost_between[direction.index()]);
         // What its sender repeats was lost; what is lost in a row, or all there is, no capture has missed by chance.
         let row = pair.more(direction, entry).map_or(0, |more| more.run.count.max(more.longest.count));
-        let confirmed = repeated > 0 || lost >= offered || row >= IN_A_ROW;
-        claim.details.insert("confirmed".into(), u64::from(confirmed).into());
+        confirmed |= claim.because.is_none() && (repeated > 0 || lost >= offered || row >= IN_A_ROW);
         claim.reasons = Reasons::default()
             .support(0.6, format!("in the capture of {} and not in that of {} while both ran", name(entry), name(exit)))
             .support_if(pair.is_tcp() && repeated > 0, 0.7, "their sender had to repeat them")
@@ -193,8 +192,7 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
     }
     let total: u64 = claims.iter().filter(|claim| claim.because.is_none()).map(|claim| claim.packets).sum();
     let rare = (total as f64) < SPEC.value(scene, "transit-loss.rare") * offered_in_all as f64;
-    let told = claims.iter().any(|claim| claim.because.is_none() && claim.number("confirmed") > 0.0);
-    let least = if told { "transit-loss.packets" } else { "transit-loss.unconfirmed" };
+    let least = if confirmed { "transit-loss.packets" } else { "transit-loss.unconfirmed" };
     let few = (total as f64) < SPEC.value(scene, least);
     for claim in &mut claims {
         claim.severity = match claim.severity {
@@ -272,11 +270,11 @@ pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     finding.details.insert("by_protocol".into(), tables::by_protocol(scene, direction, &pairs));
     finding.details.insert("by_path".into(), tables::by_path(scene, direction, &pairs));
     if let Some(rates) = tables::rates(scene, direction, &pairs) {
-        finding.details.insert("by_rate".into(), rates.by_rate);
+        if let Some(by_rate) = rates.by_rate {
+            finding.details.insert("by_rate".into(), by_rate);
+        }
         finding.details.insert("loss_begins_at_per_second".into(), rates.loss_begins_at.into());
     }
-    // It decides about the severity, and is told among the reasons.
-    finding.details.remove("confirmed");
     let shape = shape::shape(scene, direction, claims, lost);
     if let Some(shape) = &shape {
         finding.details.insert("shape".into(), shape.name.into());

@@ -74,8 +74,9 @@ fn gateway(scene: &Scene) -> Option<u128> {
 pub(super) struct Rates {
     /// Packets a second in the slowest bin in which one of the flows lost a packet.
     pub(super) loss_begins_at: u64,
-    /// What all flows of the direction offered and these flows lost in the bins of a rate, by doubling rates.
-    pub(super) by_rate: Value,
+    /// What all flows of the direction offered and these flows lost in the bins of a rate, by doubling rates; none when the
+    /// times of only some losses are known.
+    pub(super) by_rate: Option<Value>,
 }
 
 /// Counts by bins of a tenth of a second, or more in long captures; none when nothing was lost.
@@ -103,12 +104,20 @@ pub(super) fn rates(scene: &Scene, direction: Direction, pairs: &[&PairView]) ->
         *row = (row.0 + offered, row.1 + lost);
     }
     let row = |(up_to, (offered, lost))| json!({ "up_to_per_second": up_to, "offered": offered, "lost": lost });
-    Some(Rates { loss_begins_at: rate(slowest), by_rate: rows.into_iter().map(row).collect() })
+    let known = scene.events(EventKind::Unmatched, entry, direction).len() as u64;
+    let complete = known == scene.event_count(EventKind::Unmatched, entry, direction);
+    Some(Rates { loss_begins_at: rate(slowest), by_rate: complete.then(|| rows.into_iter().map(row).collect()) })
 }
 
 /// Whether a flow of datagrams lost hardly more than probes of the path's MTU (RFC 8899): each larger than anything that
-/// crossed in this direction, few at a time, among others that cross.
-pub(super) fn probes(scene: &Scene, pair: &PairView, direction: Direction, lost: &[&Event], offered: u64) -> bool {
+/// crossed in this direction, few at a time, among others that cross. `events` are those of the losses whose times are known.
+pub(super) fn probes(
+    scene: &Scene,
+    pair: &PairView,
+    direction: Direction,
+    events: &[&Event],
+    (lost, offered): (u64, u64),
+) -> bool {
     /// Times that a size is tried (MAX_PROBES, RFC 8899 section 5.1.2).
     const TRIES: u32 = 3;
     /// What crosses is at least so many times what is lost: probes are few beside the data.
@@ -119,8 +128,8 @@ pub(super) fn probes(scene: &Scene, pair: &PairView, direction: Direction, lost:
     const OTHERS: usize = 2;
     let crossed = &scene.tally.steps[direction.index()][direction.exit().index()];
     let largest = crossed.iter().rposition(|packets| *packets > 0).unwrap_or(0);
-    let probes = lost.iter().filter(|event| event.size > BASE && size_step(event.size) > largest).count();
+    let probes = events.iter().filter(|event| event.size > BASE && size_step(event.size) > largest).count();
     let few =
         pair.more(direction, direction.entry()).is_some_and(|more| more.run.count.max(more.longest.count) <= TRIES);
-    probes > 0 && few && lost.len() - probes <= OTHERS && lost.len() as u64 * BESIDE <= offered
+    probes > 0 && few && events.len() - probes <= OTHERS && lost * BESIDE <= offered
 }
