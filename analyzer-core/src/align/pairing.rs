@@ -633,7 +633,7 @@ impl Members {
     }
 }
 
-/// The key of an address.
+/// The key of an address. The numbers are digits of π: any will do that an address is unlikely to hold.
 fn place(address: u128) -> u64 {
     mix(address as u64 ^ 0x243f_6a88_85a3_08d3, (address >> 64) as u64 ^ 0x1319_8a2e_0370_7344)
 }

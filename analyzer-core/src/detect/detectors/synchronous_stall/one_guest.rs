@@ -12,6 +12,10 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+/// The share of a guest's flows, three of five, that must have been silent: by its pace alone a flow that went silent by itself
+/// seems to have spoken, but not half of them and more.
+const MOST: (usize, usize) = (3, 5);
+
 /// A time, in A's clock, in which a flow was silent although something was due.
 struct Span<'a> {
     pair: &'a PairView,
@@ -94,7 +98,7 @@ fn judge(scene: &Scene, guest: IpAddr, flows: &[&PairView], members: &[Span], sh
     // Flows that had packets before and after and are not known to have been silent, but by their pace should have spoken.
     let others = flows.iter().filter(|pair| !members.iter().any(|span| span.pair.serial == pair.serial));
     let spoke = others.filter(|pair| due(pair, from, to.time, length)).count();
-    if members.len() * 5 < (members.len() + spoke) * 3 {
+    if members.len() * MOST.1 < (members.len() + spoke) * MOST.0 {
         return None;
     }
     // The others spoke, so the point was not silent; and B has nothing of this guest that A lacks.
