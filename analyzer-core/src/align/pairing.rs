@@ -619,6 +619,11 @@ impl Pairing {
 }
 
 impl Members {
+    /// Whether the place is in use, and not empty.
+    pub const fn held(&self) -> bool {
+        self.live && (self.a.is_some() || self.b.is_some())
+    }
+
     /// Whether the flow was found at both points.
     pub const fn both(&self) -> bool {
         self.a.is_some() && self.b.is_some()

@@ -29,46 +29,41 @@ pub fn judge(flows: impl Iterator<Item = PairedFlow> + Clone, any_at_both: bool,
     // What was never answered may be the very packets that were not translated: it has no vote if others have.
     let answered = flows.clone().any(|flow| flow.key_a.family != Family::Link && flow.answered);
     let ip = || flows.clone().filter(|flow| flow.key_a.family != Family::Link && (flow.answered || !answered));
-    let mut votes: BTreeMap<&str, u64> = BTreeMap::new();
+    let (mut nat, mut flat, mut route) = (0_u64, 0_u64, 0_u64);
     let mut outside: BTreeMap<IpAddr, u64> = BTreeMap::new();
     let mut deltas: BTreeMap<i32, u64> = BTreeMap::new();
-    let mut inside: BTreeSet<IpAddr> = BTreeSet::new();
+    let mut inside: Vec<IpAddr> = Vec::new();
     for flow in ip() {
         let (inner, outer) = (flow.key_a.ends(flow.inside_is_high[0]), flow.key_b.ends(flow.inside_is_high[1]));
         // A flow of a few packets says as much as a long one: one vote each.
-        let changed = inner != outer;
-        *votes
-            .entry(if changed {
-                "nat"
-            } else if flow.ttl_delta == Some(0) {
-                "flat"
-            } else {
-                "route"
-            })
-            .or_default() += 1;
+        let votes = match flow.ttl_delta {
+            _ if inner != outer => &mut nat,
+            Some(0) => &mut flat,
+            _ => &mut route,
+        };
+        *votes += 1;
         if inner.0.address != outer.0.address {
             *outside.entry(outer.0.ip()).or_default() += 1;
         }
         if let Some(delta) = flow.ttl_delta {
             *deltas.entry(delta).or_default() += 1;
         }
-        inside.insert(inner.0.ip());
+        inside.push(inner.0.ip());
     }
-    let count = |name: &str| votes.get(name).copied().unwrap_or(0);
     let kind = if flows.clone().next().is_none() {
         if any_at_both { TopologyKind::Unrelated } else { TopologyKind::Unknown }
-    } else if count("nat") * 2 >= votes.values().sum::<u64>() && count("nat") > 0 {
+    } else if nat > 0 && nat >= flat + route {
         TopologyKind::Nat
     } else if same_times {
         TopologyKind::SamePoint
-    } else if count("route") > count("flat") && deltas.iter().any(|(&delta, _)| delta != 0) {
+    } else if route > flat && deltas.iter().any(|(&delta, _)| delta != 0) {
         TopologyKind::Route
     } else {
         TopologyKind::Bridge
     };
     Topology {
         kind,
-        inside_networks: networks(&inside, flows),
+        inside_networks: networks(inside, flows),
         outside_address: (kind == TopologyKind::Nat)
             .then(|| outside.iter().max_by_key(|(_, votes)| **votes).map(|(address, _)| address.to_string()))
             .flatten(),
@@ -79,12 +74,16 @@ pub fn judge(flows: impl Iterator<Item = PairedFlow> + Clone, any_at_both: bool,
 }
 
 /// The inside networks: /24 and /64, as libvirt and most networks are cut; a single public host as itself.
-fn networks(inside: &BTreeSet<IpAddr>, flows: impl Iterator<Item = PairedFlow>) -> Vec<String> {
+fn networks(mut inside: Vec<IpAddr>, flows: impl Iterator<Item = PairedFlow>) -> Vec<String> {
     /// Beyond this the list stops being of use.
     const MOST: usize = 16;
-    let outer: BTreeSet<IpAddr> = flows.map(|flow| flow.key_a.ends(flow.inside_is_high[0]).1.ip()).collect();
+    // Sorted lists, since there may be very many flows.
+    let mut outer: Vec<IpAddr> = flows.map(|flow| flow.key_a.ends(flow.inside_is_high[0]).1.ip()).collect();
+    outer.sort_unstable();
+    inside.sort_unstable();
+    inside.dedup();
     let mut names: Vec<String> = Vec::new();
-    for address in inside.iter().filter(|address| !outer.contains(address)) {
+    for address in inside.iter().filter(|address| outer.binary_search(address).is_err()) {
         let name = match address {
             IpAddr::V4(ip) if private(Endpoint::v4(u32::from(*ip), 0)) => {
                 let [a, b, c, _] = ip.octets();

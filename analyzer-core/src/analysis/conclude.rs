@@ -1,7 +1,9 @@
 //! The end of the way: what was gathered becomes a scene, findings, a report.
 
 use super::engine::Engine;
+use super::lives::view;
 use crate::align::clock::ClockMap;
+use crate::align::pairing::Members;
 use crate::align::topology;
 use crate::capture::{self, CaptureSummary, Steps};
 use crate::detect::{self, Boundary, PairView, Scene, Selection, Witness};
@@ -15,8 +17,10 @@ use crate::packet::FlowKey;
 use crate::report::{Input, Inputs, Report, SCHEMA, Totals};
 use crate::time::Time;
 use crate::witness::Witnesses;
+use rayon::prelude::*;
 use std::cell::LazyCell;
 use std::collections::HashSet;
+use std::mem::take;
 
 impl Engine<'_> {
     /// Once all is read only facts are needed; the rest makes room for what is made of them.
@@ -32,31 +36,20 @@ impl Engine<'_> {
         steps: [Steps; 2],
     ) -> Result<Traced, Error> {
         self.forget_packets();
-        let mut pairs = std::mem::take(&mut self.finished);
-        let finished = pairs.len();
-        let (mut flows, mut paired) = (self.finished_count, self.finished_paired);
-        pairs.reserve_exact(self.pairing.members.iter().filter(|members| members.live).count());
-        for shard in 0..SHARDS {
-            let tracks = std::mem::take(&mut self.shards[shard].tracks);
-            let facts = std::mem::take(&mut self.shards[shard].facts);
-            for (slot, (tracks, facts)) in tracks.into_iter().zip(facts).enumerate() {
-                let Some(view) = self.view((slot * SHARDS + shard) as u32) else { continue };
-                flows += 1;
-                paired += u64::from(view.both());
-                pairs.push(PairView { tracks, facts, ..view });
-            }
-        }
+        let closed: HashSet<u32> =
+            if self.every_flow { self.finished.iter().map(|view| view.serial).collect() } else { HashSet::new() };
+        let pairs = self.views();
         self.points.iter_mut().for_each(Ingest::forget_flows);
-        let finished: HashSet<u32> =
-            if self.every_flow { pairs[..finished].iter().map(|view| view.serial).collect() } else { HashSet::new() };
-        pairs.sort_unstable_by_key(|view| view.serial);
+        let live = || self.pairing.members.iter().filter(|members| members.held());
+        let flows = self.finished_count + live().count() as u64;
+        let paired = self.finished_paired + live().filter(|members| members.both()).count() as u64;
 
         let mut tally = Tally::default();
         for shard in &self.shards {
             tally.merge(&shard.tally);
             self.given_up.packets += shard.hurried;
         }
-        let delays: Vec<Delays> = self.shards.iter_mut().map(|shard| std::mem::take(&mut shard.delays)).collect();
+        let delays: Vec<Delays> = self.shards.iter_mut().map(|shard| take(&mut shard.delays)).collect();
         let delays: Vec<&Delays> = delays.iter().collect();
         let clock = ClockMap::estimate(&delays, self.coarse.offset);
         let summaries = [self.points[0].reader.summary(), self.points[1].reader.summary()];
@@ -120,23 +113,24 @@ impl Engine<'_> {
             coverage: Vec::new(),
             witness,
         };
-        scene.missed = detect::missed(&scene);
-        scene.left_out = detect::left_out(&scene);
+        (scene.missed, scene.left_out) = rayon::join(|| detect::missed(&scene), || detect::left_out(&scene));
         scene.coverage = detect::coverage(&scene);
         let findings = detect::run(&scene, self.detectors);
-        let pairs = std::mem::take(&mut scene.pairs);
+        let pairs = take(&mut scene.pairs);
         let listed = self.flows.iter().filter_map(|flow| Some([flow.keys[0]?, flow.keys[1]?]));
         let keys = pairs.iter().filter_map(|view| Some([view.a?, view.b?])).chain(listed).collect();
         // Finished flows are among the numbers already when all were asked for.
-        let wanted = |view: &PairView| if self.every_flow { !finished.contains(&view.serial) } else { view.eventful() };
+        let wanted = |view: &&PairView| if self.every_flow { !closed.contains(&view.serial) } else { view.eventful() };
         let mut stats = self.flows;
         let room = self.room.listed.saturating_sub(stats.len());
-        stats.reserve_exact(pairs.iter().filter(|view| wanted(view)).count().min(room));
-        stats.extend(pairs.into_iter().filter(wanted).take(room).map(|view| FlowStats::new(&view)));
+        let wanted: Vec<&PairView> = pairs.iter().filter(wanted).take(room).collect();
+        stats.par_extend(wanted.into_par_iter().map(FlowStats::new));
         stats.sort_unstable_by_key(|flow| flow.serial);
         for flow in &mut stats {
             flow.settle(&clock);
         }
+        // Many small pieces, and nobody waits until they are freed.
+        rayon::spawn(move || drop(pairs));
         let charts = match [a.traffic, b.traffic] {
             [Some(a), Some(b)] => Charts::new(&scene, &[a, b], &delays, coarse),
             _ => Charts::default(),
@@ -164,6 +158,29 @@ impl Engine<'_> {
             findings,
         };
         Ok(Traced { report, trace })
+    }
+
+    /// All pairs, by serial number. What the shards hold of them is moved.
+    fn views(&mut self) -> Vec<PairView> {
+        let mut pairs = take(&mut self.finished);
+        let mut shards: Vec<_> =
+            self.shards.iter_mut().map(|shard| (take(&mut shard.tracks), take(&mut shard.facts))).collect();
+        let held = shards.iter_mut().enumerate().flat_map(|(shard, (tracks, facts))| {
+            let held = tracks.iter_mut().zip(facts).enumerate();
+            held.map(move |(slot, held)| (slot * SHARDS + shard, held))
+        });
+        let members = |pair: usize| &self.pairing.members[pair];
+        let mut live: Vec<_> = held.map(|(pair, held)| (members(pair), held)).filter(|(at, _)| at.held()).collect();
+        live.sort_unstable_by_key(|(members, _)| members.serial);
+        let flows = self.flow_tables();
+        let view = |(members, (tracks, facts)): (&Members, (&mut _, &mut _))| PairView {
+            tracks: take(tracks),
+            facts: take(facts),
+            ..view(members, flows)
+        };
+        pairs.par_extend(live.into_par_iter().map(view));
+        pairs.sort_unstable_by_key(|view| view.serial);
+        pairs
     }
 
     pub(super) fn input(&self, point: usize, summary: &CaptureSummary) -> Input {

@@ -1,10 +1,12 @@
 //! Flows that are over: closed, kept if they may matter, given up where there is no room.
 
 use super::engine::Engine;
+use crate::align::pairing::Members;
 use crate::detect::PairView;
 use crate::evidence::FlowStats;
 use crate::facts::{PairFacts, state};
 use crate::flow::SHARDS;
+use crate::flow::table::Flow;
 use crate::point::Direction;
 use crate::time::SECOND;
 
@@ -102,11 +104,16 @@ impl Engine<'_> {
         self.finished.push(view);
     }
 
+    /// The flows of both points.
+    pub(super) fn flow_tables(&self) -> [&[Flow]; 2] {
+        [0, 1].map(|point| &*self.points[point].table.flows)
+    }
+
     pub(super) fn close(&mut self, pair: u32) {
         let overlap = self.overlap;
-        let view = self.view(pair);
-        let (tracks, facts) = self.shards[pair as usize % SHARDS].close(pair / SHARDS as u32, &overlap);
         let members = self.pairing.members[pair as usize];
+        let view = members.held().then(|| view(&members, self.flow_tables()));
+        let (tracks, facts) = self.shards[pair as usize % SHARDS].close(pair / SHARDS as u32, &overlap);
         for (point, flow) in [members.a, members.b].into_iter().enumerate() {
             if let Some(flow) = flow
                 && self.points[point].table.flows[flow as usize].pair >> 1 == pair
@@ -127,26 +134,23 @@ impl Engine<'_> {
             self.keep(view);
         }
     }
+}
 
-    /// A pair as detectors see it, without its tracks and facts.
-    pub(super) fn view(&self, pair: u32) -> Option<PairView> {
-        let members = self.pairing.members[pair as usize];
-        let key = |point: usize, flow: Option<u32>| flow.map(|flow| self.points[point].table.flows[flow as usize].key);
-        let (a, b) = (key(0, members.a), key(1, members.b));
-        (members.live && (a.is_some() || b.is_some())).then(|| PairView {
-            serial: members.serial,
-            successor_of: members.successor_of,
-            a,
-            b,
-            inside_is_high: members.inside_is_high,
-            macs: [0, 1].map(|point| {
-                let flow = &self.points[point].table.flows[[members.a, members.b][point]? as usize];
-                let (mac, from_high) = flow.mac;
-                let outbound = from_high == members.inside_is_high[point];
-                (mac != 0).then_some((mac, if outbound { Direction::Outbound } else { Direction::Inbound }))
-            }),
-            tracks: Default::default(),
-            facts: PairFacts::default(),
-        })
+/// A pair as detectors see it, without its tracks and facts; its flows are among `flows`, by point.
+pub(super) fn view(members: &Members, flows: [&[Flow]; 2]) -> PairView {
+    let flow = |point: usize| Some(&flows[point][[members.a, members.b][point]? as usize]);
+    PairView {
+        serial: members.serial,
+        successor_of: members.successor_of,
+        a: flow(0).map(|flow| flow.key),
+        b: flow(1).map(|flow| flow.key),
+        inside_is_high: members.inside_is_high,
+        macs: [0, 1].map(|point| {
+            let (mac, from_high) = flow(point)?.mac;
+            let outbound = from_high == members.inside_is_high[point];
+            (mac != 0).then_some((mac, if outbound { Direction::Outbound } else { Direction::Inbound }))
+        }),
+        tracks: Default::default(),
+        facts: PairFacts::default(),
     }
 }

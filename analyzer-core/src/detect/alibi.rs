@@ -181,6 +181,9 @@ pub fn doubled(scene: &Scene, point: Point) -> bool {
     const SHARE: u64 = 3;
     let leaving = point.leaving();
     let again = scene.event_count(EventKind::Duplicate, point, leaving);
+    if again < FEWEST {
+        return false;
+    }
     let entering = leaving.reverse();
     let unmatched = scene.tally.unmatched(entering, point) + scene.event_count(EventKind::Duplicate, point, entering);
     // Of what the other capture covers.
@@ -188,7 +191,7 @@ pub fn doubled(scene: &Scene, point: Point) -> bool {
         let edge = scene.pairs.iter().filter_map(|pair| Some(u64::from(pair.more(direction, point)?.edge)));
         scene.tally.packets(direction, point).saturating_sub(edge.sum())
     };
-    again >= FEWEST && again * SHARE >= judged(leaving) && unmatched * SHARE >= judged(entering)
+    again * SHARE >= judged(leaving) && unmatched * SHARE >= judged(entering)
 }
 
 /// Acknowledgments of bytes that a point never saw, from which on its capture lacks that direction by intent: if it missed

@@ -6,6 +6,7 @@ use crate::report::{Directions, Evidence, Finding, Fix, MAX_FLOWS, MAX_FRAMES, S
 use crate::time::Time;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Most frames that a finding cites.
 const MAX_EVIDENCE: usize = 12;
@@ -24,17 +25,24 @@ pub struct Cited {
 }
 
 /// What speaks for and against a claim, each with its weight.
+///
+/// Many claims may have the same ones, so that a copy costs nothing until it is changed.
 #[derive(Clone, Debug, Default)]
-pub struct Reasons {
-    supports: Vec<(f64, Cow<'static, str>)>,
-    contradicts: Vec<(f64, Cow<'static, str>)>,
+pub struct Reasons(Option<Arc<Weighed>>);
+
+type Reason = (f64, Cow<'static, str>);
+
+#[derive(Clone, Debug, Default)]
+struct Weighed {
+    supports: Vec<Reason>,
+    contradicts: Vec<Reason>,
 }
 
 impl Reasons {
     /// Something that speaks for it: `weight` is the share of the remaining doubt that it removes (0 to 1).
     #[must_use]
     pub fn support(mut self, weight: f64, reason: impl Into<Cow<'static, str>>) -> Self {
-        self.supports.push((weight, reason.into()));
+        self.weighed().supports.push((weight, reason.into()));
         self
     }
 
@@ -47,14 +55,14 @@ impl Reasons {
     /// As [`Reasons::support`], named before the others: what somebody says who was there.
     #[must_use]
     pub fn support_first(mut self, weight: f64, reason: impl Into<Cow<'static, str>>) -> Self {
-        self.supports.insert(0, (weight, reason.into()));
+        self.weighed().supports.insert(0, (weight, reason.into()));
         self
     }
 
     /// Something that speaks against it: `weight` is the share of the confidence that it takes away.
     #[must_use]
     pub fn contradict(mut self, weight: f64, reason: impl Into<Cow<'static, str>>) -> Self {
-        self.contradicts.push((weight, reason.into()));
+        self.weighed().contradicts.push((weight, reason.into()));
         self
     }
 
@@ -66,15 +74,27 @@ impl Reasons {
 
     /// The confidence: doubt left by the supports, times what the contradictions leave. Never certain, never nought.
     pub fn confidence(&self) -> f64 {
-        let doubt: f64 = self.supports.iter().map(|(weight, _)| 1.0 - weight).product();
-        let kept: f64 = self.contradicts.iter().map(|(weight, _)| 1.0 - weight).product();
+        let left = |list: &[Reason]| list.iter().map(|(weight, _)| 1.0 - weight).product::<f64>();
+        let (doubt, kept) = (left(self.supports()), left(self.contradicts()));
         (((1.0 - doubt) * kept).clamp(0.05, 0.99) * 100.0).round() / 100.0
     }
 
     /// The reasons as the report's `details.reasons`.
     pub fn to_value(&self) -> Value {
-        let texts = |list: &[(f64, Cow<'static, str>)]| list.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>();
-        json!({"for": texts(&self.supports), "against": texts(&self.contradicts)})
+        let texts = |list: &[Reason]| list.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>();
+        json!({"for": texts(self.supports()), "against": texts(self.contradicts())})
+    }
+
+    fn weighed(&mut self) -> &mut Weighed {
+        Arc::make_mut(self.0.get_or_insert_default())
+    }
+
+    fn supports(&self) -> &[Reason] {
+        self.0.as_ref().map_or(&[], |weighed| &weighed.supports)
+    }
+
+    fn contradicts(&self) -> &[Reason] {
+        self.0.as_ref().map_or(&[], |weighed| &weighed.contradicts)
     }
 }
 

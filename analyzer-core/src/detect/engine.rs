@@ -90,16 +90,17 @@ pub(super) fn run(scene: &Scene, detectors: &[&dyn Detector]) -> Vec<Finding> {
             groups.entry(key(&claim)).or_default().push(claim);
         }
     }
-    let mut findings: Vec<Finding> = groups
-        .values()
-        .filter_map(|group| {
-            let detector = detectors.iter().find(|detector| detector.spec().id == group[0].id)?;
-            let mut finding = detector.conclude(scene, group);
-            testimony::settle(scene, &mut finding);
-            super::place::name_frames(scene, &mut finding);
-            Some(finding)
-        })
-        .collect();
+    let groups: Vec<Vec<Claim>> = groups.into_values().collect();
+    let concluded = groups.par_iter().filter_map(|group| {
+        let detector = detectors.iter().find(|detector| detector.spec().id == group[0].id)?;
+        let mut finding = detector.conclude(scene, group);
+        testimony::settle(scene, &mut finding);
+        super::place::name_frames(scene, &mut finding);
+        Some(finding)
+    });
+    let mut findings: Vec<Finding> = concluded.collect();
+    // There may be very many, and nobody waits until they are freed.
+    rayon::spawn(move || drop(groups));
     findings.sort_by(|one, other| {
         (one.severity, one.first, one.id, one.place, one.direction, one.cause).cmp(&(
             other.severity,

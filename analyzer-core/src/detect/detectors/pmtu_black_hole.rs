@@ -44,7 +44,9 @@ use crate::point::{Direction, Point};
 use crate::report::{Directions, Finding, Fix, Severity, Where};
 use crate::seq;
 use serde_json::Value;
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 
 /// What this detector says of itself.
 pub(super) const SPEC: Spec = Spec {
@@ -82,7 +84,8 @@ pub(super) const SPEC: Spec = Spec {
 };
 
 pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
-    let peers = Peers::new(scene);
+    // Hardly any capture needs them.
+    let peers = LazyCell::new(|| Peers::new(scene));
     let mut claims = Vec::new();
     for pair in &scene.pairs {
         for direction in Direction::BOTH {
@@ -116,7 +119,7 @@ fn stuck(pair: &PairView, direction: Direction) -> Option<Stuck> {
 }
 
 /// A black hole that an ICMP error announced.
-fn told(scene: &Scene, pair: &PairView, direction: Direction, peers: &Peers) -> Option<Claim> {
+fn told(scene: &Scene, pair: &PairView, direction: Direction, peers: &impl Deref<Target = Peers>) -> Option<Claim> {
     let errors = errors(pair, direction);
     let first = *errors.first()?;
     let mtu = errors.iter().map(|error| error.limit()).filter(|limit| *limit > 0).min()?;
@@ -180,7 +183,7 @@ fn told(scene: &Scene, pair: &PairView, direction: Direction, peers: &Peers) -> 
 const FULL: u32 = 20;
 
 /// A black hole that nobody announced.
-fn silent(scene: &Scene, pair: &PairView, direction: Direction, peers: &Peers) -> Option<Claim> {
+fn silent(scene: &Scene, pair: &PairView, direction: Direction, peers: &impl Deref<Target = Peers>) -> Option<Claim> {
     if !pair.is_tcp() || !pair.both() || !errors(pair, direction).is_empty() {
         return None;
     }
@@ -276,7 +279,7 @@ fn receiver(pair: &PairView, direction: Direction) -> Option<u128> {
 }
 
 /// The largest packet known to have passed in this direction, not above the MTU.
-fn passed(pair: &PairView, direction: Direction, mtu: u32, peers: &Peers) -> Value {
+fn passed(pair: &PairView, direction: Direction, mtu: u32, peers: &impl Deref<Target = Peers>) -> Value {
     let own = pair.facts.largest_acked[direction.index()];
     let others = peers.of(pair, direction).and_then(|peer| peer.sizes.range(..=mtu).next_back().copied());
     others.into_iter().chain([own]).filter(|size| (1..=mtu).contains(size)).max().map_or(Value::Null, Value::from)

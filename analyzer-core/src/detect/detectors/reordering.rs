@@ -19,10 +19,9 @@
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{count, percent, plural};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold};
-use crate::facts::EventKind;
+use crate::facts::{Event, EventKind};
 use crate::point::{Direction, Point};
 use crate::report::{Directions, Finding, Severity, Where};
-use std::collections::BTreeMap;
 
 /// What this detector says of itself.
 pub(super) const SPEC: Spec = Spec {
@@ -54,17 +53,19 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
         0.5,
         format!("{} of them", count(total)),
     );
-    let mut claims: BTreeMap<u32, Claim> = BTreeMap::new();
-    for point in Point::BOTH {
-        for event in scene.events(EventKind::Reordered, point, direction) {
-            let claim = claims.entry(event.pair).or_insert_with(|| {
-                let mut claim = Claim::new(SPEC.id, event.pair, Where::Between, direction);
-                claim.severity = Severity::Info;
-                claim.protocol = scene.pair(event.pair).map_or("ip", PairView::protocol_name);
-                claim.reasons = reasons.clone();
-                claim
-            });
-            claim.packets += 1;
+    let mut events: Vec<&Event> =
+        Point::BOTH.iter().flat_map(|point| scene.events(EventKind::Reordered, *point, direction)).collect();
+    events.sort_by_key(|event| event.pair);
+    let claim = |events: &[&Event]| {
+        let serial = events[0].pair;
+        let mut claim = Claim::new(SPEC.id, serial, Where::Between, direction);
+        claim.severity = Severity::Info;
+        claim.protocol = scene.pair(serial).map_or("ip", PairView::protocol_name);
+        claim.reasons = reasons.clone();
+        claim.packets = events.len() as u64;
+        claim.frames.reserve_exact(2 * events.len());
+        for event in events {
+            let point = Point::BOTH[usize::from(event.point)];
             claim.cite(
                 scene,
                 point,
@@ -74,8 +75,9 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
             );
             claim.frames.push((point.other(), event.other_frame));
         }
-    }
-    let mut claims: Vec<Claim> = claims.into_values().collect();
+        claim
+    };
+    let mut claims: Vec<Claim> = events.chunk_by(|one, other| one.pair == other.pair).map(claim).collect();
     if claims.windows(2).any(|two| two[0].protocol != two[1].protocol) {
         for claim in &mut claims {
             claim.protocol = "ip";

@@ -50,6 +50,7 @@ use crate::point::{Direction, Point};
 use crate::report::{Directions, Finding, Fix, Severity, Where};
 use crate::time::MILLISECOND;
 use serde_json::json;
+use std::cell::LazyCell;
 
 /// What this detector says of itself.
 pub(super) const SPEC: Spec = Spec {
@@ -104,7 +105,7 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
     let doubled = alibi::doubled(scene, entry);
     let mut claims = Vec::new();
     let (mut offered_in_all, mut confirmed) = (0, false);
-    let crossing = twins::Crossing::new(scene, entry);
+    let crossing = LazyCell::new(|| twins::Crossing::new(scene, entry));
     for pair in &scene.pairs {
         let offered = u64::from(pair.track(direction, entry).packets);
         if !pair.both() && !twins::unanswered_twin(scene, pair, direction, &crossing) {

@@ -4,10 +4,16 @@ use crate::detect::{PairView, Scene, alibi};
 use crate::point::{Direction, Point};
 use crate::report::TopologyKind;
 use std::collections::HashSet;
+use std::ops::Deref;
 
 /// A one-sided flow whose like crosses: other flows to the same outer address were found at both points, it got no
 /// answer, and no filter of the far capture explains its absence there.
-pub(super) fn unanswered_twin(scene: &Scene, pair: &PairView, direction: Direction, crossing: &Crossing) -> bool {
+pub(super) fn unanswered_twin(
+    scene: &Scene,
+    pair: &PairView,
+    direction: Direction,
+    crossing: &impl Deref<Target = Crossing>,
+) -> bool {
     let (entry, exit) = (direction.entry(), direction.exit());
     if pair.key(entry).is_none() || alibi::local(scene, pair) || pair.track(direction.reverse(), entry).packets > 0 {
         return false;
