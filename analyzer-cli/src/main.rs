@@ -27,6 +27,7 @@ use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::available_parallelism;
 
 use args::{Analyze, Cli, Command};
 use engine::{Beside, Core, Engine};
@@ -92,6 +93,10 @@ fn analyze(asked: &Analyze, engine: &dyn Engine) -> anyhow::Result<u8> {
     let page = asked.html.as_deref().map(|path| Destination::new(Some(path), &files)).transpose()?;
 
     let mut takeaway = Takeaway::new(asked, &inputs, &files)?;
+    if (1..available_parallelism().map_or(1, Into::into)).contains(&asked.threads) {
+        // What is written after the analysis takes the threads that all share; if they are at work already, they stay.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(asked.threads).build_global();
+    }
 
     let meter = Arc::new(Meter::new(asked.progress, asked.quiet));
     let (Traced { mut report, trace }, swapped) = run_engine(asked, engine, &inputs, &meter)?;

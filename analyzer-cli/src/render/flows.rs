@@ -3,6 +3,7 @@
 use analyzer_core::evidence::{FlowStats, Side, Trace};
 use analyzer_core::report::Report;
 use analyzer_core::{Direction, Point, Time};
+use rayon::prelude::*;
 use std::collections::HashMap;
 use std::io::Write;
 
@@ -36,17 +37,32 @@ pub(crate) fn findings(report: &Report) -> HashMap<u32, Vec<(usize, &'static str
     findings
 }
 
+/// Lines that one thread puts into words at a time.
+const BLOCK: usize = 256;
+/// Blocks that are in memory together.
+const BLOCKS: usize = 16;
+
 /// Writes the table.
-pub(crate) fn write(report: &Report, trace: &Trace, out: impl Write) -> std::io::Result<()> {
-    let mut writer = ::csv::Writer::from_writer(out);
+pub(crate) fn write(report: &Report, trace: &Trace, mut out: impl Write) -> std::io::Result<()> {
+    let mut writer = ::csv::Writer::from_writer(&mut out);
     writer.write_record(header()).map_err(failed)?;
+    writer.flush()?;
+    drop(writer);
     let findings = findings(report);
-    let mut line = Line { writer, number: itoa::Buffer::new() };
-    for flow in &trace.flows {
-        let ids = findings.get(&flow.serial).map(Vec::as_slice).unwrap_or_default();
-        line.write(flow, ids).map_err(failed)?;
+    let block = |flows: &[FlowStats]| -> ::csv::Result<Vec<u8>> {
+        let mut line = Line { writer: ::csv::Writer::from_writer(Vec::new()), number: itoa::Buffer::new() };
+        for flow in flows {
+            line.write(flow, findings.get(&flow.serial).map(Vec::as_slice).unwrap_or_default())?;
+        }
+        Ok(line.writer.into_inner().map_err(::csv::IntoInnerError::into_error)?)
+    };
+    for flows in trace.flows.chunks(BLOCK * BLOCKS) {
+        let blocks: Vec<::csv::Result<Vec<u8>>> = flows.par_chunks(BLOCK).map(block).collect();
+        for block in blocks {
+            out.write_all(&block.map_err(failed)?)?;
+        }
     }
-    line.writer.flush()
+    out.flush()
 }
 
 fn failed(error: ::csv::Error) -> std::io::Error {

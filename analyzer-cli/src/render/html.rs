@@ -335,14 +335,19 @@ fn flows(report: &Report, few: usize) -> Vec<FlowRow> {
 fn all_flows(report: &Report, trace: &Trace) -> Vec<AnyFlow> {
     let findings = flows::findings(report);
     let packets = |flow: &FlowStats| -> u64 { flow.sides.iter().flatten().map(|side| u64::from(side.packets)).sum() };
-    let mut order: Vec<&FlowStats> = trace.flows.iter().collect();
-    order.sort_by_cached_key(|flow| {
+    let rank = |flow: &FlowStats| {
         let worst = findings.get(&flow.serial).and_then(|list| list.first()).map_or(usize::MAX, |(number, _)| *number);
         (worst, std::cmp::Reverse(packets(flow)), flow.serial)
-    });
+    };
+    let mut order: Vec<_> = trace.flows.iter().map(|flow| (rank(flow), flow)).collect();
+    if order.len() > MOST_FLOWS {
+        order.select_nth_unstable_by_key(MOST_FLOWS, |(rank, _)| *rank);
+        order.truncate(MOST_FLOWS);
+    }
+    order.sort_unstable_by_key(|(rank, _)| *rank);
     let origin = report.inputs.a.first.or(report.inputs.b.first).unwrap_or_default();
-    order.truncate(MOST_FLOWS);
-    order.into_iter().map(|flow| AnyFlow::new(flow, findings.get(&flow.serial).map(Vec::as_slice), origin)).collect()
+    let row = |flow: &FlowStats| AnyFlow::new(flow, findings.get(&flow.serial).map(Vec::as_slice), origin);
+    order.into_iter().map(|(_, flow)| row(flow)).collect()
 }
 
 impl AnyFlow {
