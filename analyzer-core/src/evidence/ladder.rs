@@ -26,8 +26,9 @@ const AFTER: usize = 12;
 const MOST_THERE: usize = 1000;
 /// Frames read in search of the packets before the fault.
 const LEAD: u32 = 2000;
-/// Frames read of one point: some megabytes, a few milliseconds.
+/// Frames read of one point, and their bytes: a few milliseconds.
 const MOST_READ: u32 = 60_000;
+const MOST_BYTES: usize = 32 << 20;
 /// A packet may wait in the host: its copy is looked for in twice the longest delay that was seen, within these bounds.
 const SLACK: (i64, i64) = (5 * MILLISECOND, 3 * SECOND);
 /// Packets before and after those shown whose copies may be among what is shown of the other point.
@@ -143,11 +144,11 @@ fn step(trace: &Trace, point: Point, flow: &super::FlowStats, row: Row) -> Step 
 fn stretch(mut reader: CaptureSet, mut more: impl FnMut(Row, FlowKey) -> bool) -> bool {
     let mut decoder = Decoder::default();
     let mut details = Vec::new();
-    let mut read = 0;
-    while read < MOST_READ {
+    let (mut read, mut bytes) = (0, 0);
+    while read < MOST_READ && bytes < MOST_BYTES {
         if let Next::Record(record) = reader.next(i64::MAX) {
             details.clear();
-            read += 1;
+            (read, bytes) = (read + 1, bytes + record.data.len());
             let (row, key) = decoder.decode(&record, &mut details);
             if !more(row, key) {
                 return false;
