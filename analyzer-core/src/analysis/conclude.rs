@@ -160,26 +160,21 @@ impl Engine<'_> {
         Ok(Traced { report, trace })
     }
 
-    /// All pairs, by serial number. What the shards hold of them is moved.
+    /// All pairs, by serial number. Shard by shard, so that little of it stands twice.
     fn views(&mut self) -> Vec<PairView> {
         let mut pairs = take(&mut self.finished);
-        let mut shards: Vec<_> =
-            self.shards.iter_mut().map(|shard| (take(&mut shard.tracks), take(&mut shard.facts))).collect();
-        let held = shards.iter_mut().enumerate().flat_map(|(shard, (tracks, facts))| {
-            let held = tracks.iter_mut().zip(facts).enumerate();
-            held.map(move |(slot, held)| (slot * SHARDS + shard, held))
-        });
-        let members = |pair: usize| &self.pairing.members[pair];
-        let mut live: Vec<_> = held.map(|(pair, held)| (members(pair), held)).filter(|(at, _)| at.held()).collect();
-        live.sort_unstable_by_key(|(members, _)| members.serial);
-        let flows = self.flow_tables();
-        let view = |(members, (tracks, facts)): (&Members, (&mut _, &mut _))| PairView {
-            tracks: take(tracks),
-            facts: take(facts),
-            ..view(members, flows)
-        };
-        pairs.par_extend(live.into_par_iter().map(view));
-        pairs.sort_unstable_by_key(|view| view.serial);
+        pairs.reserve_exact(self.pairing.members.iter().filter(|members| members.held()).count());
+        for shard in 0..SHARDS {
+            let (mut tracks, mut facts) = (take(&mut self.shards[shard].tracks), take(&mut self.shards[shard].facts));
+            let flows = self.flow_tables();
+            let members = self.pairing.members.iter().skip(shard).step_by(SHARDS);
+            let held = members.zip(tracks.iter_mut().zip(&mut facts)).filter(|(members, _)| members.held());
+            let view = |(members, (tracks, facts)): (&Members, (&mut _, &mut _))| {
+                PairView { tracks: take(tracks), facts: take(facts), ..view(members, flows) }
+            };
+            pairs.par_extend(held.collect::<Vec<_>>().into_par_iter().map(view));
+        }
+        pairs.par_sort_unstable_by_key(|view| view.serial);
         pairs
     }
 
