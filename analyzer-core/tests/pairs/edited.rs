@@ -1,21 +1,9 @@
 //! Captures that were edited afterwards: what no host would have forwarded is no fault of one.
 
-use crate::case::{self, Case};
+use crate::case;
 use crate::judge;
-use crate::variants::{Capture, Frame};
-use analyzer_core::Analysis;
+use crate::variants::{Capture, Frame, report};
 use serde_json::{Value, json};
-use std::io::Cursor;
-
-fn read(case: &Case, point: usize) -> Capture {
-    Capture::read(&std::fs::read(case.input(point)).expect("it can be read")).expect("a classic capture")
-}
-
-fn report(a: &Capture, b: &Capture) -> Value {
-    let [a, b] = [a, b].map(|capture| Cursor::new(capture.pcap(false, false)));
-    let report = Analysis::builder().a_reader("a", a).b_reader("b", b).run().expect("both are captures");
-    serde_json::to_value(report).expect("a report serialises")
-}
 
 /// Whether a packet is one of a fifth of the peer's, by its identification: the same at both points.
 fn chosen(frame: &Frame) -> bool {
@@ -42,7 +30,7 @@ fn wrong_headers(report: &Value) -> usize {
 #[test]
 fn a_header_that_a_router_drops_was_spoiled_in_the_file() {
     for case in case::named(&["ok_mix"]) {
-        let (a, b) = (read(&case, 0), read(&case, 1));
+        let [a, b] = Capture::both(&case).expect("Ethernet");
         let faults = judge::judge(&json!({}), &report(&spoiled(&a), &spoiled(&b)));
         assert!(faults.is_empty(), "{}: {faults:#?}", case.name);
         // Not forwarded by the host that they reached, they are what they seem.
@@ -55,7 +43,8 @@ fn a_header_that_a_router_drops_was_spoiled_in_the_file() {
 #[test]
 fn a_capture_beside_itself_says_nothing_of_damage() {
     for case in case::named(&["ok_mix", "ok_mix_bridged_gso"]) {
-        let b = spoiled(&read(&case, 1));
+        let [_, b] = Capture::both(&case).expect("Ethernet");
+        let b = spoiled(&b);
         assert_eq!(wrong_headers(&report(&b, &b)), 0, "{}", case.name);
     }
 }

@@ -1,12 +1,9 @@
 //! Captures that missed one packet of two hundred at random, as tcpdump does on a busy host: the verdicts must be the same.
 
-use crate::case::{self, Case};
 use crate::each::each;
 use crate::judge;
-use crate::variants::{Capture, ETHERNET, Random};
-use analyzer_core::Analysis;
+use crate::variants::{Capture, Random, ethernet, report};
 use serde_json::Value;
-use std::io::Cursor;
 
 /// One packet of so many is missed.
 const ONE_OF: i64 = 200;
@@ -27,16 +24,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[
 
 #[test]
 fn what_a_capture_misses_now_and_then_changes_no_verdict() {
-    let cases: Vec<(Case, [Capture; 2])> = case::all()
-        .into_iter()
-        .filter(|case| case.plain() && case.truth["args"].is_null())
-        .filter_map(|case| {
-            let read = |point: usize| Capture::read(&std::fs::read(case.input(point)).expect("it can be read"));
-            let captures = [read(0)?, read(1)?];
-            captures.iter().all(|capture| capture.link == ETHERNET).then_some((case, captures))
-        })
-        .collect();
-    assert!(cases.len() > 150, "only {} cases are plain", cases.len());
+    let cases = ethernet();
     let wrong = each(&cases, |(case, captures)| {
         let mut wrong = Vec::new();
         let mut truth = case.truth.clone();
@@ -45,11 +33,8 @@ fn what_a_capture_misses_now_and_then_changes_no_verdict() {
             expected.retain(|key, _| !matches!(key.as_str(), "flows" | "packets" | "lost"));
         }
         for seed in SEEDS {
-            let inputs = [0, 1]
-                .map(|point| Cursor::new(missed(&captures[point], (seed * 2 + point as u64) << 32).pcap(false, false)));
-            let [a, b] = inputs;
-            let report = Analysis::builder().a_reader("a", a).b_reader("b", b).run().expect("both are captures");
-            let json = serde_json::to_value(report).expect("a report serialises");
+            let [a, b] = [0, 1].map(|point| missed(&captures[point], (seed * 2 + point as u64) << 32));
+            let json = report(&a, &b);
             wrong
                 .extend(judge::judge(&truth, &json).into_iter().map(|fault| format!("{}, {seed}: {fault}", case.name)));
         }

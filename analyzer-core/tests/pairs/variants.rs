@@ -5,10 +5,11 @@ use crate::case::{self, Case};
 use crate::each::each;
 use crate::judge;
 use analyzer_core::Analysis;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
-pub(crate) const ETHERNET: u32 = 1;
+const ETHERNET: u32 = 1;
 const RAW: u32 = 101;
 const COOKED: u32 = 113;
 const COOKED_2: u32 = 276;
@@ -74,9 +75,25 @@ pub(crate) struct Capture {
     pub(crate) frames: Vec<Frame>,
 }
 
+/// All cases with nothing but two plain captures of Ethernet, and these.
+pub(crate) fn ethernet() -> Vec<(Case, [Capture; 2])> {
+    let plain = case::all().into_iter().filter(|case| case.plain() && case.truth["args"].is_null());
+    let cases: Vec<(Case, [Capture; 2])> =
+        plain.filter_map(|case| Capture::both(&case).map(|captures| (case, captures))).collect();
+    assert!(cases.len() > 150, "only {} cases are plain", cases.len());
+    cases
+}
+
 impl Capture {
+    /// Both captures of a case; `None` unless they are classic files of Ethernet.
+    pub(crate) fn both(case: &Case) -> Option<[Self; 2]> {
+        let read = |point: usize| Self::read(&std::fs::read(case.input(point)).expect("it can be read"));
+        let captures = [read(0)?, read(1)?];
+        captures.iter().all(|capture| capture.link == ETHERNET).then_some(captures)
+    }
+
     /// Reads a pcap file with microseconds in the byte order of this machine's tcpdump; `None` for another.
-    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+    fn read(bytes: &[u8]) -> Option<Self> {
         const MAGIC: u32 = 0xa1b2_c3d4;
         let word = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
         if word(0)? != MAGIC {
@@ -262,6 +279,13 @@ fn option(code: u16, value: u8) -> Vec<u8> {
     [&code.to_le_bytes()[..], &[1, 0, value, 0, 0, 0], &[0; 4]].concat()
 }
 
+/// What the library reports of two captures, as JSON.
+pub(crate) fn report(a: &Capture, b: &Capture) -> Value {
+    let [a, b] = [a, b].map(|capture| Cursor::new(capture.pcap(false, false)));
+    let report = Analysis::builder().a_reader("a", a).b_reader("b", b).run().expect("both are captures");
+    serde_json::to_value(report).expect("a report serialises")
+}
+
 /// Numerical Recipes' generator: the same in each run.
 pub(crate) struct Random(pub(crate) u64);
 
@@ -362,16 +386,7 @@ fn judged(case: &Case, captures: &[Capture; 2], variant: &Variant) -> Vec<String
 
 #[test]
 fn the_verdict_is_the_same_in_other_clothes() {
-    let cases: Vec<(Case, [Capture; 2])> = case::all()
-        .into_iter()
-        .filter(|case| case.plain() && case.truth["args"].is_null())
-        .filter_map(|case| {
-            let read = |point: usize| Capture::read(&std::fs::read(case.input(point)).expect("it can be read"));
-            let captures = [read(0)?, read(1)?];
-            captures.iter().all(|capture| capture.link == ETHERNET).then_some((case, captures))
-        })
-        .collect();
-    assert!(cases.len() > 150, "only {} cases are plain", cases.len());
+    let cases = ethernet();
     let wrong = each(&cases, |(case, captures)| {
         let mut wrong = Vec::new();
         for variant in VARIANTS {
