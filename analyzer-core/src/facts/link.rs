@@ -136,6 +136,8 @@ pub struct LinkFacts {
     recent: Vec<Recent>,
     /// Frames to groups.
     pub group_frames: u64,
+    /// These, by source MAC; without those of which nothing is known but their type.
+    pub groups: Thinned<(u64, Stamp)>,
     /// Frames to groups that came twice.
     pub echoes: Thinned<Echo>,
     /// Frames with a trailer behind the packet, and the first of them.
@@ -176,6 +178,7 @@ impl LinkFacts {
             // Nothing of it is known but its type.
             return;
         }
+        self.groups.push((row.l2 >> 16, at));
         if self.recent.is_empty() {
             self.recent = vec![Recent::default(); RECENT];
         }

@@ -4,6 +4,7 @@
 use crate::case::{self, Case};
 use crate::each::each;
 use crate::judge;
+use crate::sane::filter_frames;
 use crate::variants::{Capture, Frame, report};
 use analyzer_core::Options;
 use serde_json::{Value, json};
@@ -54,8 +55,27 @@ fn a_reflection_is_found_by_captures_of_one_direction() {
             .collect();
         let [out, back] = divided(&b, &inside);
         for (name, inner) in [("both directions", &a), ("what leaves", &out)] {
-            let faults = judge::judge(&case.truth, &report(inner, &back));
+            let report = report(inner, &back);
+            let faults = judge::judge(&case.truth, &report);
             assert!(faults.is_empty(), "{}, A holds {name}, B what comes in: {faults:#?}", case.name);
+            // Counted again: what has a MAC from inside; of connections the first and the last frame are named.
+            let all = report["findings"].as_array().into_iter().flatten();
+            let found = all.filter(|finding| finding["id"] == "reflected-frame").collect::<Vec<_>>()[0];
+            let returned: Vec<(u64, &Frame)> = (1..)
+                .zip(&back.frames)
+                .filter(|(_, frame)| inside.iter().any(|mac| frame.data[6..12] == **mac))
+                .collect();
+            let tcp = |frame: &Frame| frame.data[12..14] == [8, 0] && frame.data[23] == 6;
+            let mut segments = returned.iter().filter(|(_, frame)| tcp(frame));
+            let ends: Vec<u64> = segments.next().into_iter().chain(segments.next_back()).map(|found| found.0).collect();
+            let rest = returned.iter().filter(|(_, frame)| !tcp(frame)).map(|found| found.0);
+            assert_eq!(found["packet_count"], returned.len(), "{}, A holds {name}", case.name);
+            assert_eq!(
+                filter_frames(found["filters"]["b"].as_str().expect("a filter")),
+                rest.chain(ends).collect(),
+                "{}, A holds {name}",
+                case.name
+            );
         }
     }
 }

@@ -33,7 +33,7 @@
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{count, counted, duration, mac_text};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold, alibi};
-use crate::facts::{Echo, Event, EventKind};
+use crate::facts::{Echo, Event, EventKind, Stamp};
 use crate::packet::FlowKey;
 use crate::point::{Direction, Point};
 use crate::report::{Directions, Finding, Severity, Where};
@@ -233,18 +233,19 @@ fn nothing_leaves(scene: &Scene) -> bool {
         && packets(Direction::Inbound, Point::B) >= ENOUGH
 }
 
-/// The claim that what was matched of these flows has come back in.
+/// The claim that what stands at B of these flows has come back in: their frames to groups, and what was matched of the rest,
+/// of which the first and the last frame of each flow are known.
 fn came_back(scene: &Scene, back: &[&PairView], why: &'static str) -> Option<Claim> {
     // What a peer sends has not come back; which way other packets went may be a guess.
     let ways = |pair: &PairView| Direction::BOTH.into_iter().take(if pair.is_tcp() { 1 } else { 2 });
-    let matched = |pair: &PairView| ways(pair).map(|way| u64::from(pair.track(way, Point::B).matched)).sum::<u64>();
-    let packets: u64 = back.iter().map(|pair| matched(pair)).sum();
-    if (packets as f64) < SPEC.value(scene, "reflected-frame.frames") {
-        return None;
-    }
-    let mut claim = new_claim();
-    claim.packets = packets;
     let macs: BTreeSet<u64> = back.iter().filter_map(|pair| pair.macs[0]).map(|mac| mac.0).collect();
+    let all = &scene.link[Point::B.index()].groups;
+    let groups: BTreeMap<u32, Stamp> =
+        all.items().iter().filter(|(mac, _)| macs.contains(mac)).map(|(_, at)| (at.frame, *at)).collect();
+    let mut claim = new_claim();
+    if all.complete() {
+        claim.packets = groups.len() as u64;
+    }
     for pair in back {
         for way in ways(pair) {
             let first = pair.facts.first[way.index()];
@@ -252,13 +253,25 @@ fn came_back(scene: &Scene, back: &[&PairView], why: &'static str) -> Option<Cla
                 claim.cite(scene, Point::A, first[0].frame, first[0].time, "left here");
             }
             claim.cite(scene, Point::B, first[1].frame, first[1].time, "came back in");
+            let track = pair.track(way, Point::B);
+            let to_group = all.complete() && groups.contains_key(&first[1].frame);
+            if track.matched > 0 && !to_group {
+                claim.packets += u64::from(track.matched);
+                claim.frame(scene, Point::B, track.last_frame, track.last_time);
+            }
         }
+    }
+    if (claim.packets as f64) < SPEC.value(scene, "reflected-frame.frames") {
+        return None;
+    }
+    for at in groups.values() {
+        claim.frame(scene, Point::B, at.frame, at.time);
     }
     let trailers = scene.link[Point::B.index()].trailers.0;
     describe(&mut claim, &macs, (trailers > 0).then_some(trailers as usize));
     claim.reasons = Reasons::default()
         .support(0.7, why)
-        .support(0.5, format!("{} with an inside MAC stand there", counted(packets, "frame")))
+        .support(0.5, format!("{} with an inside MAC stand there", counted(claim.packets, "frame")))
         .support_if(trailers > 0, 0.5, "a trailer was added on the way");
     Some(claim)
 }
