@@ -13,7 +13,7 @@
 //!
 //! # Mistaken for it
 //! - A migration by the guest: then its inner port changes, too.
-//! - A new flow to the same far end: its datagrams are not those of the old one.
+//! - A new flow to the same far end: its datagrams are not those of the old one, even if it was given the same outer port.
 //!
 //! # What to do
 //! Keep the translation alive from the guest, or make it live longer; find who flushes it, if the flow was not idle.
@@ -51,6 +51,10 @@ pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let mut latest: BTreeMap<u32, u32> = BTreeMap::new();
     for pair in &scene.pairs {
         let Some(former) = pair.successor_of.and_then(|serial| scene.pair(serial)) else { continue };
+        // An outer name that another flow was given is no move: to that flow it is the first.
+        if former.a != pair.a {
+            continue;
+        }
         let first = latest.get(&former.serial).copied().unwrap_or(former.serial);
         latest.insert(pair.serial, first);
         chains.entry(first).or_default().push((former, pair));
@@ -67,9 +71,8 @@ fn claim(scene: &Scene, moves: &[(&PairView, &PairView)]) -> Option<Claim> {
     let mut mappings = vec![outer(first)?];
     let mut told = Testimony::None;
     for (former, pair) in moves {
-        // The point at which the flow kept its name: silence there is the flow's own.
-        let kept = if former.a == pair.a { Point::A } else { Point::B };
-        let changed = kept.other();
+        // Silence where the flow kept its name is its own.
+        let [kept, changed] = Point::BOTH;
         let last_before = Direction::BOTH.iter().filter_map(|way| former.track(*way, kept).last()).max()?;
         let first_after = Direction::BOTH
             .iter()

@@ -55,6 +55,7 @@ use crate::report::{Finding, Fix, Severity, Where};
 use crate::time::{SECOND, Time};
 use crate::witness::sysctl::{Setting, UDP, UDP_STREAM};
 use serde_json::json;
+use std::collections::BTreeSet;
 
 /// What this detector says of itself.
 pub(super) const SPEC: Spec = Spec {
@@ -157,7 +158,9 @@ fn lost_in_host(scene: &Scene, pair: &PairView, direction: Direction, others: &O
         Direction::Inbound => scene.witness.at(pair, scene.clock.to_a(entry, run.first.time), run.idle),
         Direction::Outbound => Testimony::None,
     };
-    let expired = direction == Direction::Inbound && expired(scene, pair, &stall, refusal, told.expired());
+    let rebound = others.moved.contains(&pair.serial);
+    let certain = refusal == Refusal::Refused || rebound;
+    let expired = direction == Direction::Inbound && expired(scene, pair, &stall, certain, told.expired());
     let lasted = run.last.time - run.first.time;
     let crossed_before = track.matched > 0 && run.first_order > 0;
     let before = track.packets.saturating_sub(run.count);
@@ -189,7 +192,6 @@ fn lost_in_host(scene: &Scene, pair: &PairView, direction: Direction, others: &O
     claim.details.insert("idle_before_seconds".into(), json!(seconds(run.idle)));
     claim.details.insert("stalled_seconds".into(), json!(seconds(lasted)));
     claim.details.insert("crossed_before".into(), track.matched.into());
-    let rebound = pair.facts.flags & pair_flags::REBOUND != 0;
     claim.reasons = Reasons::default()
         .support(
             0.6,
@@ -258,7 +260,8 @@ fn timers(pair: &PairView, run: &Run) -> &'static [&'static Setting] {
 }
 
 /// Whether the flow's translation had expired when the far end spoke.
-fn expired(scene: &Scene, pair: &PairView, stall: &Stall, refusal: Refusal, told: Option<bool>) -> bool {
+/// `certain`: something besides the silence says so.
+fn expired(scene: &Scene, pair: &PairView, stall: &Stall, certain: bool, told: Option<bool>) -> bool {
     let run = &stall.run;
     let (Some((inner, _)), Some((outer, _))) = (pair.ends(Point::A), pair.ends(Point::B)) else { return false };
     let idle_long = run.idle as f64 >= SPEC.timer(scene, "udp-stall.idle", timers(pair, run));
@@ -270,7 +273,6 @@ fn expired(scene: &Scene, pair: &PairView, stall: &Stall, refusal: Refusal, told
         && guest.packets > 0
         && scene.clock.to_a(Point::A, guest.last_time) > scene.clock.to_a(Point::B, run.first.time)
         && scene.clock.to_a(Point::A, guest.last_time) < scene.clock.to_a(Point::B, run.last.time);
-    let certain = refusal == Refusal::Refused || pair.facts.flags & pair_flags::REBOUND != 0;
     let by_silence = idle_long && longer_than_survived && (certain || run.count >= 2);
     inner != outer && !spoke_meanwhile && told.unwrap_or(by_silence)
 }
@@ -323,12 +325,16 @@ type Latest = [Option<(i64, u32)>; 2];
 struct Others {
     crossing: [Latest; 2],
     paired: [Latest; 2],
+    /// Flows that have left from another outer name since.
+    moved: BTreeSet<u32>,
 }
 
 impl Others {
     fn new(scene: &Scene) -> Self {
         let mut others = Self::default();
         for pair in &scene.pairs {
+            let former = pair.successor_of.and_then(|serial| scene.pair(serial)).filter(|former| former.a == pair.a);
+            others.moved.extend(former.map(|former| former.serial));
             for direction in Direction::BOTH {
                 let track = pair.track(direction, direction.entry());
                 let last = (track.last_time, pair.serial);
