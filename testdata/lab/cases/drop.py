@@ -334,6 +334,55 @@ def port_exhausted(run, count, ports="40000-40003", port=443):
                 expect=[finding("connection-not-forwarded", where="between", flows=lost)], also=["transit-loss", "one-sided-retransmission"])
 
 
+@case("new_port_exhausted_udp", port=5004)
+@case("new_port_exhausted_udp_wide", port=4500, ports="20000-20011", count=30, guests=3, quiet=0.4)
+def port_exhausted_udp(run, port, ports="6000-6003", count=12, guests=1, quiet=0.35):
+    """MASQUERADE has a handful of ports ({ports}) for one service over UDP; of {count} flows those that come first get them, the datagrams of the rest stay in the host until one of the first falls silent and its mapping expires."""
+    n = run.network(mode="route", guests=guests)
+    n.masquerade(f"udp dport {port}", f"to :{ports}")
+    n.masquerade(f"udp dport != {port}")
+    n.masquerade("meta l4proto tcp")
+    n.host.sysctl(netfilter__nf_conntrack_udp_timeout=2, netfilter__nf_conntrack_udp_timeout_stream=2)
+    low, high = map(int, ports.split("-"))
+    given = high - low + 1
+    with run.capture("-s 128", "-s 128"):
+        talkers(run, n, 1, pause=0.4, base=6000)
+        flows = [run.udp(port, guest=n.guests[i % guests]) for i in range(count)]
+        for flow in flows:
+            flow.c.settimeout(0.005), flow.s.settimeout(0.005)
+        crossed = set()
+        for turn in range(12):
+            for i, flow in enumerate(flows):
+                if (i or turn < 4) and flow.exchange(150, 150):      # the first falls silent after a second
+                    crossed.add(i)
+            time.sleep(quiet)
+    assert len(crossed) == given + 1, crossed
+    return dict(facts=f"the {given} first of {count} flows got the {given} ports; one more did when the mapping of the first had expired, {count - given - 1} never",
+                expect=[finding("connection-not-forwarded", where="between", cause="port-exhausted", flows=count - given - 1)], also=["transit-loss", "udp-stall"])
+
+
+@case("new_refused_service", port=8443)
+@case("new_refused_service_udp", port=5004, proto="udp", count=9)
+def refused_service(run, port, proto="tcp", count=8):
+    """The host drops what opens a new flow to one service ({proto}); those that were there go on, and new ones to other services cross."""
+    n = run.network(guests=2)
+    with run.capture("-s 128", "-s 128"):
+        live = [(run.tcp if proto == "tcp" else run.udp)(port, guest=n.guests[i % 2]) for i in range(4)]
+        for flow in live:
+            flow.talk(0.2) if proto == "tcp" else background(pingpong, flow, 0.3)
+        time.sleep(1)
+        rule = n.host.rule("forward", f"iifname virbr0 {proto} dport {port} ct state new", "drop")
+        socks = try_connections(n, run, count, [port], pause=0.2, proto=proto)
+        for i in range(5):
+            (run.tcp if proto == "tcp" else run.udp)(7000 + i).exchange(100, 100, times=2)
+        time.sleep(1.2)
+        for s in socks:
+            s.close()
+    assert rule.count >= count
+    return dict(facts=f"{rule.count} packets of {count} new flows to {proto} port {port} dropped by a rule; 4 old ones live on, 5 new ones to other ports crossed",
+                expect=[finding("connection-not-forwarded", where="between", cause="firewall", flows=count)], also=["transit-loss"])
+
+
 def connected(s):
     try:
         return bool(s.getpeername())

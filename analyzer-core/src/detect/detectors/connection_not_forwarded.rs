@@ -11,10 +11,13 @@
 //! - their destinations lie beyond the host.
 //!
 //! The cause:
-//! - `port-exhausted`: all go to one service, and other flows to that very service cross: its outer ports are used up;
+//! - `port-exhausted`: all go to one service, and the outer ports of its flows that cross are not the guests' own but those of
+//!   a narrow range that is in use; or one of them went to another flow when it became free;
 //! - `table-full`: several destinations, some new connections cross and some do not;
-//! - `firewall`: several destinations, and no new connection at all crosses;
-//! - `unknown`: too few to tell.
+//! - `firewall`: several destinations, and no new connection at all crosses; or all go to one service whose older flows kept
+//!   their own ports (so that ports are left), and `connection-not-forwarded.flows` or more new ones to other services cross;
+//! - `unknown`: too few to tell, or what tells is not in the captures. A range of ports whose flows are silent looks like a
+//!   rule for that service, and a rule for all that is new like a full table that gives nothing back: only the counters know.
 //!
 //! # Mistaken for it
 //! - A server that does not answer: its SYNs are at B.
@@ -31,12 +34,12 @@
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::counted;
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold, alibi, stops};
-use crate::facts::state;
+use crate::facts::{EventKind, state};
 use crate::packet::{Endpoint, Family};
 use crate::point::{Direction, Point};
 use crate::report::{Finding, Severity, Where};
 use crate::time::{SECOND, Time};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What this detector says of itself.
 pub(super) const SPEC: Spec = Spec {
@@ -76,7 +79,8 @@ pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let (cause, why) = cause(scene, &stuck, first);
     let enough = stuck.len() as f64 >= SPEC.value(scene, "connection-not-forwarded.flows");
     let loss = alibi::capture_loss(scene, Point::B);
-    stuck
+    let delayed: Vec<u32> = delayed(scene, &stuck).map(|pair| pair.serial).collect();
+    let mut claims: Vec<Claim> = stuck
         .iter()
         .map(|pair| {
             let track = pair.track(Direction::Outbound, Point::A);
@@ -107,7 +111,12 @@ pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
                 .contradict_if(loss > 0.01, 0.4, format!("the capture of B itself missed {:.1} %", loss * 100.0));
             claim
         })
-        .collect()
+        .collect();
+    if let Some(claim) = claims.first_mut() {
+        claim.details.insert("flows_delayed".into(), delayed.len().into());
+        claim.explains = delayed;
+    }
+    claims
 }
 
 /// A new flow that A shows and B does not, without an answer of any kind.
@@ -166,40 +175,132 @@ fn cause(scene: &Scene, stuck: &[&PairView], first: Time) -> (&'static str, Opti
     if let Some((entries, most)) = scene.witness.host.table_full() {
         return ("table-full", Some(format!("its settings tell of {entries} entries where {most} are the most")));
     }
-    let services: BTreeSet<(u16, Endpoint)> = stuck.iter().map(|pair| (pair.protocol(), pair.inner_ends().1)).collect();
-    let crossing = scene.pairs.iter().filter(|pair| pair.both() && pair.family() != Family::Link);
-    if let [service] = services.iter().collect::<Vec<_>>()[..] {
-        let outer: BTreeSet<u16> = crossing
-            .filter(|pair| (pair.protocol(), pair.inner_ends().1) == *service)
-            .filter_map(|pair| Some(pair.ends(Point::B)?.0.port))
-            .collect();
-        if !outer.is_empty() {
-            let why = format!(
-                "all go to one service, whose other flows use {} on the uplink, {} to {}",
-                counted(outer.len() as u64, "port"),
-                outer.first().unwrap_or(&0),
-                outer.last().unwrap_or(&0)
-            );
-            return ("port-exhausted", Some(why));
-        }
-        return ("unknown", None);
-    }
-    let addresses: BTreeSet<u128> = services.iter().map(|service| service.1.address).collect();
-    let several = addresses.len().max(services.len()) >= 3;
+    let services: BTreeSet<Service> = stuck.iter().map(|pair| service(pair)).collect();
     let late = |pair: &&PairView| {
         let stamp = pair.facts.first[0][Point::A.index()];
         stamp.frame != 0
             && scene.clock.to_a(Point::A, stamp.time) > first
             && pair.track(Direction::Inbound, Point::A).matched > 0
     };
-    let new = crossing.filter(late).count() as u64;
+    let new: Vec<&PairView> = crossing(scene).filter(late).collect();
+    if let [only] = services.iter().collect::<Vec<_>>()[..] {
+        return of_one_service(scene, *only, &new);
+    }
+    let addresses: BTreeSet<u128> = services.iter().map(|service| service.1.address).collect();
+    let several = addresses.len().max(services.len()) >= 3;
     if !several {
         return ("unknown", None);
     }
-    if new > 0 {
-        return ("table-full", Some(format!("{} to other places crossed meanwhile", counted(new, "new flow"))));
+    if !new.is_empty() {
+        return (
+            "table-full",
+            Some(format!("{} to other places crossed meanwhile", counted(new.len() as u64, "new flow"))),
+        );
     }
     ("firewall", Some("no new flow at all crossed after the first of them".into()))
+}
+
+/// Protocol and outer end of a flow.
+type Service = (u16, Endpoint);
+
+fn service(pair: &PairView) -> Service {
+    (pair.protocol(), pair.inner_ends().1)
+}
+
+/// Flows that were found at both points.
+fn crossing(scene: &Scene) -> impl Iterator<Item = &PairView> {
+    scene.pairs.iter().filter(|pair| pair.both() && pair.family() != Family::Link)
+}
+
+/// The outer ports of a service's flows that cross.
+#[derive(Default)]
+struct Ports {
+    used: BTreeSet<u16>,
+    /// Flows that have them, and of these the ones whose port is not the guest's own.
+    flows: usize,
+    moved: usize,
+    /// Ports that went from one flow to another.
+    handed_on: usize,
+}
+
+impl Ports {
+    fn of(scene: &Scene, wanted: Service) -> Self {
+        let mut ports = Self::default();
+        let mut holders: BTreeMap<u16, Endpoint> = BTreeMap::new();
+        for pair in crossing(scene).filter(|pair| service(pair) == wanted) {
+            let (Some((inner, _)), Some((outer, _))) = (pair.ends(Point::A), pair.ends(Point::B)) else { continue };
+            ports.used.insert(outer.port);
+            ports.flows += 1;
+            ports.moved += usize::from(outer.port != inner.port);
+            let holder = *holders.entry(outer.port).or_insert(inner);
+            ports.handed_on += usize::from(outer.port != inner.port && holder != inner);
+        }
+        ports
+    }
+
+    /// How many ports lie between the lowest and the highest.
+    fn span(&self) -> usize {
+        self.used.first().zip(self.used.last()).map_or(0, |(low, high)| usize::from(high - low) + 1)
+    }
+
+    /// Whether few but these can be had: of a wide range, ports that the translation chooses at random would not lie side
+    /// by side (two of 64,512 do with a chance of 1 in 10,000), and most guests would keep their own.
+    fn crowded(&self) -> bool {
+        self.used.len() >= 2 && self.moved * 2 >= self.flows && self.span() <= 2 * self.used.len()
+    }
+
+    /// Whether ports are left: guests keep theirs, or they come from so wide a range that it would take very many silent
+    /// flows to use it up.
+    fn plenty(&self) -> bool {
+        /// More than one guest's flows to one service while all of them are silent.
+        const WIDE: usize = 1024;
+        self.flows > 0 && (self.moved == 0 || self.span() >= WIDE)
+    }
+}
+
+fn of_one_service(scene: &Scene, only: Service, new: &[&PairView]) -> (&'static str, Option<String>) {
+    let ports = Ports::of(scene, only);
+    let [low, high] = [ports.used.first(), ports.used.last()].map(|port| port.copied().unwrap_or_default());
+    if ports.crowded() {
+        let used = counted(ports.used.len() as u64, "port");
+        let again = if ports.handed_on > 0 { ", and one went on to another flow when it was free" } else { "" };
+        return (
+            "port-exhausted",
+            Some(format!(
+                "all go to one service, whose other flows have {used} of {low} to {high} on the uplink{again}"
+            )),
+        );
+    }
+    if ports.handed_on > 0 {
+        return (
+            "port-exhausted",
+            Some(format!(
+                "all go to one service, and port {low} on the uplink went on to another flow when it was free"
+            )),
+        );
+    }
+    let (same, elsewhere): (Vec<&PairView>, Vec<&PairView>) = new.iter().partition(|pair| service(pair) == only);
+    let enough = elsewhere.len() as f64 >= SPEC.value(scene, "connection-not-forwarded.flows");
+    if ports.plenty() && same.is_empty() && enough {
+        let others = counted(elsewhere.len() as u64, "new flow");
+        let kept = if ports.moved == 0 { "keep their own ports" } else { "have ports of a wide range" };
+        return (
+            "firewall",
+            Some(format!("{others} to other services crossed meanwhile, and older ones to this one {kept}")),
+        );
+    }
+    ("unknown", None)
+}
+
+/// Flows to the same services that crossed after all: their first packets did not, and from some packet on all did.
+fn delayed<'a>(scene: &'a Scene, stuck: &[&PairView]) -> impl Iterator<Item = &'a PairView> {
+    let services: BTreeSet<Service> = stuck.iter().map(|pair| service(pair)).collect();
+    crossing(scene).filter(move |pair| {
+        let crossed = scene.clock.to_a(Point::B, pair.facts.first[0][Point::B.index()].time);
+        let lost = scene.pair_events(EventKind::Unmatched, Point::A, Direction::Outbound, pair.serial);
+        let at_first = lost.last().is_some_and(|event| scene.clock.to_a(Point::A, event.time) < crossed);
+        at_first && services.contains(&service(pair))
+    })
 }
 
 pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
@@ -212,11 +313,14 @@ pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
         .map(|pair| pair.endpoint(pair.inner_ends().1))
         .collect();
     finding.details.insert("destinations".into(), services.len().into());
+    let delayed = claims.iter().map(|claim| claim.number("flows_delayed") as u64).sum::<u64>();
+    finding.details.insert("flows_delayed".into(), delayed.into());
     let flows = counted(finding.flow_count, "new connection");
     let to = counted(services.len() as u64, "destination");
     let why = match finding.cause {
         Some("port-exhausted") => ": no outer port is left for that service",
         Some("table-full") => ", while some others did: its connection table may be full",
+        Some("firewall") if services.len() == 1 => ", while new ones to others did: a rule may drop what opens them",
         Some("firewall") => ", nor did any other new one: a rule may drop them",
         _ => "",
     };
@@ -235,12 +339,16 @@ pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
         ],
         "`drop` grows when the table is full or no port is left, `insert_failed` when two connections want one mapping.",
     );
+    let tcp = claims.first().and_then(|claim| scene.pair(claim.flows[0])).is_some_and(PairView::is_tcp);
+    let transport = if tcp { "tcp" } else { "udp" };
     let special = match finding.cause {
         Some("port-exhausted") => Some(fix(
             "Give the NAT rule more ports or more addresses.",
             &[
                 "iptables -t nat -nvL POSTROUTING",
-                "iptables -t nat -I POSTROUTING -o <uplink> -p tcp -j MASQUERADE --to-ports 1024-65535",
+                &format!(
+                    "iptables -t nat -I POSTROUTING -o <uplink> -p {transport} -j MASQUERADE --to-ports 1024-65535"
+                ),
             ],
             "Connections keep the ports that they have.",
         )),
