@@ -375,8 +375,10 @@ impl Shard {
 pub(super) fn extend_run(more: &mut Seldom, node: &Node, matched_order: u32) {
     let stamp = Stamp { time: node.time, frame: node.frame };
     let run = &mut more.run;
-    if run.count > 0 && (matched_order < run.first_order || matched_order == 0) {
-        if node.order < matched_order {
+    // Packets are concluded some seconds after they came: by then later ones may have matched.
+    let next = run.count > 0 && node.order == run.first_order + run.count;
+    if run.count > 0 && (next || matched_order < run.first_order || matched_order == 0) {
+        if node.order < matched_order && !next {
             // Packets are concluded in any order: this one lies before the latest match, the run behind it.
             return;
         }
