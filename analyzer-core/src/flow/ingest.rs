@@ -513,8 +513,12 @@ impl Ingest {
                 let direction = u32::from(row.has(bits::FROM_HIGH)) ^ (entry.pair & 1);
                 self.batch.marks.push(Mark::new(row, Some(direction)));
                 let pair = entry.pair >> 1;
-                row.flow = (pair / SHARDS as u32) << 1 | direction;
-                self.batch.rows[pair as usize % SHARDS].push(*row);
+                let filed = &mut self.batch.rows[pair as usize % SHARDS];
+                // Its flow is written behind the copy: a copy in large pieces would wait for a small one that was just written.
+                filed.extend_from_slice(std::slice::from_ref(row));
+                if let Some(filed) = filed.last_mut() {
+                    filed.flow = (pair / SHARDS as u32) << 1 | direction;
+                }
             }
         }
         if first <= last {
