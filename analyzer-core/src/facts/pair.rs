@@ -43,8 +43,8 @@ pub struct PairFacts {
     pub more: [[Option<Box<TrackMore>>; 2]; 2],
     /// Rare facts of the pair.
     rare: Option<Box<Rare>>,
-    /// SYN options by direction and point.
-    pub syn: Option<Box<[[SynOptions; 2]; 2]>>,
+    /// Serial number; never used twice.
+    pub serial: u32,
     /// QUIC destination connection id bytes by direction: first four, and packets that differed.
     pub dcid: [(u32, u32); 2],
     /// The latest notable silence of both directions, by point, in nanoseconds.
@@ -58,8 +58,8 @@ pub struct PairFacts {
     /// Longest silence of both directions at B, of a second or more, that ended with a packet of this direction that
     /// crossed: what a NAT entry is known to live through.
     pub survived: [i64; 2],
-    /// Serial number; never used twice.
-    pub serial: u32,
+    /// SYN options by direction and point.
+    pub syn: Option<Box<[[SynOptions; 2]; 2]>>,
 }
 
 /// The facts of a flow pair that most TCP connections do not have.

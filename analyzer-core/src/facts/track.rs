@@ -57,6 +57,13 @@ pub mod state {
     pub const QUIC_LONG: u16 = HOLES;
     /// UDP (which has no window): a payload was seen that cannot be QUIC.
     pub const NOT_QUIC: u16 = WINDOW_CLOSED;
+
+    /// The bits, if the condition holds. What is set for every packet is set by this: a bit that is a constant would be
+    /// written as a byte, and the next look at all bits would wait for it.
+    #[inline]
+    pub const fn when(condition: bool, bits: u16) -> u16 {
+        condition as u16 * bits
+    }
 }
 
 /// No node.
@@ -90,16 +97,16 @@ pub struct Track {
     pub cursor: u32,
     /// Number (in the other point's track) of the latest packet that was matched: goes down when packets change order.
     pub matched_order: u32,
-    /// See [`state`].
+    /// TTL of the first packet.
+    pub ttl: u8,
+    /// Window scale shift from this direction's SYN.
+    pub wscale: u8,
+    /// See [`state`]. Not at the start of a word: it would be read together with what follows, and wait for that to be written.
     pub state: u16,
     /// Window field of the last segment.
     pub window: u16,
     /// IPv4 identification of the last packet.
     pub last_ip_id: u16,
-    /// TTL of the first packet.
-    pub ttl: u8,
-    /// Window scale shift from this direction's SYN.
-    pub wscale: u8,
 }
 
 impl Default for Track {

@@ -76,12 +76,7 @@ pub fn observe(
             out_of_line(row, length, own, reverse, facts, direction, point)
         }
     };
-    if row.is(tcp_flags::FIN) {
-        own.state |= state::FIN;
-    }
-    if row.len > 0 {
-        own.state |= state::DATA;
-    }
+    own.state |= state::when(row.is(tcp_flags::FIN), state::FIN) | state::when(row.len > 0, state::DATA);
     if row.is(tcp_flags::ACK) && !row.is(tcp_flags::RST) {
         acknowledge(row, own, reverse, facts, direction, point);
     }
@@ -90,7 +85,7 @@ pub fn observe(
             own.state |= state::WINDOW_CLOSED;
             facts.more_mut(direction, point).zero_windows += 1;
         }
-    } else {
+    } else if own.has(state::WINDOW_CLOSED) {
         own.state &= !state::WINDOW_CLOSED;
     }
     if !row.is(tcp_flags::RST) {

@@ -330,15 +330,12 @@ impl Shard {
 
         let mut alert = false;
         let wrong = wrong_layer(row, facts);
-        match row.l4_checksum {
-            Checksum::Partial if !own.has(state::PARTIAL) => {
-                own.state |= state::PARTIAL;
-                let first = &mut self.tally.first_partial[direction][point];
-                first.get_or_insert(Stamp { time: row.time, frame: row.frame });
-            }
-            Checksum::Right => own.state |= state::RIGHT,
-            _ => {}
+        if row.l4_checksum == Checksum::Partial && !own.has(state::PARTIAL) {
+            own.state |= state::PARTIAL;
+            let first = &mut self.tally.first_partial[direction][point];
+            first.get_or_insert(Stamp { time: row.time, frame: row.frame });
         }
+        own.state |= state::when(row.l4_checksum == Checksum::Right, state::RIGHT);
         if wrong != 0 {
             facts.more_mut(direction, point).wrong += 1;
         }
