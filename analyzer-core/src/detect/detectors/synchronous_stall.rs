@@ -11,11 +11,12 @@
 //!   or what entered the host meanwhile came out at the end of the silence (between);
 //! - `synchronous-stall.flows` or more flows were alive before and after;
 //! - and in two flows or more TCP itself proves it: their senders had to repeat segments into the silence, or the first
-//!   packets after it bring the same bytes several times at once, which no sender does: they had been held back.
+//!   packets after it bring the same bytes several times at once, which no sender does: they had been held back. Most of
+//!   these flows go on from that side afterwards.
 //!
 //! Set for one guest while others speak when its flows, `synchronous-stall.flows` or more of them and three of five that were
-//! alive, resume within 50 ms of one another, TCP proves it in two of them, and in one the same bytes come several times at
-//! once.
+//! alive, resume within 50 ms of one another, and TCP proves it in two of them: in one the same bytes come several times at
+//! once, or in all of them the far ends had to repeat segments that reached A.
 //!
 //! # Mistaken for it
 //! - All applications pause: then nobody repeats anything.
@@ -41,7 +42,7 @@ use crate::point::{Direction, Point};
 use crate::report::{Directions, Finding, Fix, Severity, Where};
 use crate::time::{MILLISECOND, SECOND, Time};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What this detector says of itself.
 pub(super) const SPEC: Spec = Spec {
@@ -172,8 +173,18 @@ struct Proof {
 }
 
 impl Proof {
-    fn flows(&self) -> usize {
-        self.repeated.keys().chain(self.held.keys()).collect::<std::collections::BTreeSet<_>>().len()
+    fn flows(&self) -> BTreeSet<u32> {
+        self.repeated.keys().chain(self.held.keys()).copied().collect()
+    }
+
+    /// Whether most flows that bear witness went on after the silence: a standstill ends, also for them.
+    fn resumed(&self, scene: &Scene, silence: &Silence) -> bool {
+        let went_on = |serial: &u32| {
+            let track = scene.pair(*serial).map(|pair| pair.track(silence.direction, silence.point));
+            track.is_some_and(|track| track.last_time >= silence.gap.end)
+        };
+        let flows = self.flows();
+        flows.iter().filter(|serial| went_on(serial)).count() * 2 > flows.len()
     }
 }
 
@@ -205,7 +216,7 @@ fn judge(scene: &Scene, silence: &Silence) -> Option<(Where, Proof)> {
         proof.held.entry(event.pair).or_default().push(event);
     }
     proof.held.retain(|_, events| events.len() >= 2);
-    (proof.flows() >= 2).then_some((place, proof))
+    (proof.flows().len() >= 2 && proof.resumed(scene, silence)).then_some((place, proof))
 }
 
 /// Repetitions of a direction that crossed, entering in a time.
@@ -283,7 +294,7 @@ fn claim(scene: &Scene, silence: &Silence, place: Where, proof: &Proof) -> Optio
     claim.details.insert("burst_after".into(), gap.burst.into());
     claim.details.insert("before".into(), gap.before.into());
     claim.details.insert("opposite".into(), gap.opposite.into());
-    let crowd = proof.flows();
+    let crowd = proof.flows().len();
     claim.reasons = Reasons::default()
         .support(
             0.5,

@@ -89,7 +89,8 @@ fn judge(scene: &Scene, guest: IpAddr, flows: &[&PairView], members: &[Span], sh
     let length = to.time - from;
     let proven = members.iter().filter(|span| span.proven()).count();
     let held = members.iter().filter(|span| span.held).count();
-    if length < shortest || proven < 2 || held == 0 {
+    // What came at once afterwards had been held back. Without it the far ends must have repeated in vain in every flow.
+    if length < shortest || proven < 2 || (held == 0 && proven < members.len()) {
         return None;
     }
     if (members.len() as f64) < SPEC.value(scene, "synchronous-stall.flows") {
@@ -101,11 +102,12 @@ fn judge(scene: &Scene, guest: IpAddr, flows: &[&PairView], members: &[Span], sh
     if members.len() * MOST.1 < (members.len() + spoke) * MOST.0 {
         return None;
     }
-    // The others spoke, so the point was not silent; and B has nothing of this guest that A lacks.
+    // The others spoke, so the point was not silent; and B has nothing from or to this guest that A lacks.
     let asleep = silent_for(scene, Point::A, Direction::Outbound, Time(from), Time(to.time));
     let missed = members.iter().any(|span| {
-        let events = scene.pair_events(EventKind::Unmatched, Point::B, Direction::Outbound, span.pair.serial);
-        events.iter().any(|event| (from..=to.time).contains(&scene.clock.to_a(Point::B, event.time).0))
+        let events = |way| scene.pair_events(EventKind::Unmatched, Point::B, way, span.pair.serial).iter();
+        let mut both = Direction::BOTH.into_iter().flat_map(events);
+        both.any(|event| (from..=to.time).contains(&scene.clock.to_a(Point::B, event.time).0))
     });
     if asleep || missed {
         return None;
@@ -135,7 +137,8 @@ fn judge(scene: &Scene, guest: IpAddr, flows: &[&PairView], members: &[Span], sh
     let number = counted(members.len() as u64, "flow");
     claim.reasons = Reasons::default()
         .support(0.5, format!("nothing of {number} of {guest} passed A for {}, while others spoke", duration(length)))
-        .support(
+        .support_if(
+            held > 0,
             0.7,
             format!(
                 "in {} the same bytes came several times at once afterwards: they had been held back",
