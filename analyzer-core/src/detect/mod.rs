@@ -28,7 +28,7 @@ pub use crate::flow::ingest::Presence;
 pub use claim::{Cited, Claim, Reasons, fix, merge};
 pub use detector::Detector;
 pub use detectors::SPECS;
-pub use scene::{Boundary, PairView, Scene, Selection};
+pub use scene::{Boundary, PairView, Scene, Selection, neighbours};
 pub use spec::{Spec, Threshold};
 pub use testimony::{By, Gone, Testimony, Witness};
 

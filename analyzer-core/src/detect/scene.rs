@@ -351,10 +351,21 @@ impl Boundary {
         self.networks.iter().any(|(base, mask)| end.address & mask == *base)
     }
 
+    /// Whether an address is in the network of the one that inside addresses are translated to.
+    pub fn beside_outside(&self, end: Endpoint) -> bool {
+        self.outside.is_some_and(|address| neighbours(Endpoint { address, port: 0 }, end))
+    }
+
     /// Whether an address is the one that inside addresses are translated to.
     pub fn is_outside(&self, end: Endpoint) -> bool {
         self.outside == Some(end.address)
     }
+}
+
+/// Whether two addresses are of one network, as most are cut: /24 and /64.
+pub fn neighbours(one: Endpoint, other: Endpoint) -> bool {
+    let host_bits = if one.ip().is_ipv4() { 8 } else { 64 };
+    one.address >> host_bits == other.address >> host_bits
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 //! Set when all of the following are true:
 //! - the host translates: other flows of the same address family have another inside address at B than at A;
 //! - packets with the inside address as source stand at B;
+//! - they are for a single host, and their source is not of the uplink's own network (/24, /64), as that of a guest is which is
+//!   bridged to it;
 //! - no packet of the far end answers them there: with an answer it would be a network that is routed on purpose.
 //!
 //! Whole flows mean that the NAT rule is gone or does not cover the guest. Packets out of the middle of a flow that is
@@ -24,7 +26,7 @@
 
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::counted;
-use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold};
+use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold, alibi, neighbours};
 use crate::facts::state;
 use crate::packet::{Endpoint, Family};
 use crate::point::{Direction, Point};
@@ -81,7 +83,12 @@ type Ends = (Endpoint, Endpoint);
 
 /// Whether packets of a flow stand at B with an inside address and have no answer there.
 fn leaks(scene: &Scene, pair: &PairView) -> bool {
-    let Some((inside, _)) = pair.ends(Point::B) else { return false };
+    let Some((inside, outside)) = pair.ends(Point::B) else { return false };
+    // Of a guest that is bridged to the uplink, beside others that are translated; only a bridge passes on what is for groups
+    // or for the guest's own network.
+    if scene.boundary.beside_outside(inside) || neighbours(inside, outside) || alibi::never_forwarded(outside.ip()) {
+        return false;
+    }
     let (out, back) = (pair.track(Direction::Outbound, Point::B), pair.track(Direction::Inbound, Point::B));
     let unchanged = !pair.both() || pair.ends(Point::A) == pair.ends(Point::B);
     out.packets > 0 && back.packets == 0 && unchanged && scene.inside_network(inside)
