@@ -23,11 +23,12 @@ const EXPLAINED_BY: &[(&str, &[&str])] = &[
     ("nat-bypass", &["tcp-reset", "synchronous-drop", "udp-stall", "bad-checksum"]),
     ("nat-rebinding", &["synchronous-drop"]),
     ("pmtu-black-hole", &["synchronous-drop", "synchronous-stall", "tcp-reset", "bad-checksum"]),
-    ("udp-stall", &["bad-checksum", "synchronous-stall", "pmtu-black-hole"]),
+    ("udp-stall", &["bad-checksum", "synchronous-stall", "pmtu-black-hole", "arp-unanswered"]),
+    ("connection-not-forwarded", &["arp-unanswered"]),
     ("synchronous-drop", &["synchronous-stall"]),
     ("duplicate-frame", &["reflected-frame"]),
     ("mac-move", &["reflected-frame"]),
-    ("dns-unanswered", &["synchronous-drop", "synchronous-stall", "bad-checksum"]),
+    ("dns-unanswered", &["synchronous-drop", "synchronous-stall", "connection-not-forwarded", "bad-checksum"]),
     ("dhcp-unanswered", &["bad-checksum"]),
 ];
 
@@ -44,6 +45,7 @@ const LOSS_CAUSES: &[&str] = &[
     "pmtu-black-hole",
     "reflected-frame",
     "dns-unanswered",
+    "arp-unanswered",
 ];
 
 /// Causes that explain a loss only where they say that the host lost something.

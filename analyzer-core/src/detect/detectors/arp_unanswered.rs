@@ -13,6 +13,8 @@
 //! - Announcements and probes of one's own address want no answer (RFC 5227).
 //! - A scan: one host asks for very many addresses. Then it is context only.
 //!
+//! What the host cannot send on to its next hop meanwhile is lost in it: this finding explains those losses and stalls.
+//!
 //! # What to do
 //! Look whether the neighbour lives and whether the request and its answer cross each link on the way.
 //!
@@ -21,8 +23,9 @@
 
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{counted, duration, mac_text};
-use crate::detect::{Claim, Reasons, Scene, Spec, Threshold};
+use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold};
 use crate::facts::Asked;
+use crate::packet::Endpoint;
 use crate::point::{Direction, Point};
 use crate::report::{Directions, Finding, Severity, TopologyKind, Where};
 use crate::time::SECOND;
@@ -104,7 +107,29 @@ pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
                 .contradict_if(scan, 0.5, format!("the asker looks for {vain} addresses: a scan"));
         }
     }
+    for (&(_, asker), claim) in &mut claims {
+        claim.explains = waiting(scene, claim, asker);
+    }
     claims.into_values().collect()
+}
+
+/// Flows whose packets the host could not send on meanwhile: from some packet on none left it, because its next hop on the
+/// uplink did not answer. A guest that does not answer falls silent itself: that is its own finding.
+fn waiting(scene: &Scene, claim: &Claim, asker: u32) -> Vec<u32> {
+    /// Packets in a row that are no accident.
+    const IN_A_ROW: u32 = 3;
+    if !scene.boundary.is_outside(Endpoint::v4(asker, 0)) {
+        return Vec::new();
+    }
+    // The packet that makes the host ask is the first that waits.
+    let asked = claim.first.0.saturating_sub(SECOND)..=claim.last.0.saturating_add(SECOND);
+    let held = |pair: &&PairView| {
+        let Some(more) = pair.more(Direction::Outbound, Point::A) else { return false };
+        let whole = pair.track(Direction::Outbound, Point::A).matched == 0;
+        let mut runs = [more.run, more.longest].into_iter().filter(|run| run.count >= IN_A_ROW || whole);
+        runs.any(|run| run.count > 0 && asked.contains(&scene.clock.to_a(Point::A, run.first.time).0))
+    };
+    scene.pairs.iter().filter(held).map(|pair| pair.serial).collect()
 }
 
 /// IPv4 addresses of guests, by the flows that cross.

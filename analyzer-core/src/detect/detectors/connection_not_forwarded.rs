@@ -20,6 +20,7 @@
 //!   rule for that service, and a rule for all that is new like a full table that gives nothing back: only the counters know.
 //!
 //! # Mistaken for it
+//! - DNS questions alone that do not get through: `dns-unanswered` says that.
 //! - A server that does not answer: its SYNs are at B.
 //! - A filter that keeps those ports out of B's capture: then A shows the answers.
 //! - A rule that refuses: the guest is told, by a reset or by ICMP.
@@ -77,6 +78,10 @@ pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
         return Vec::new();
     }
     let (cause, why) = cause(scene, &stuck, first);
+    // Names that are asked for in vain, and nothing else, are what `dns-unanswered` says.
+    if matches!(cause, "unknown" | "firewall") && stuck.iter().all(|pair| pair.facts.dns.is_some()) {
+        return Vec::new();
+    }
     let enough = stuck.len() as f64 >= SPEC.value(scene, "connection-not-forwarded.flows");
     let loss = alibi::capture_loss(scene, Point::B);
     let delayed: Vec<u32> = delayed(scene, &stuck).map(|pair| pair.serial).collect();

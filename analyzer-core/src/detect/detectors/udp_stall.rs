@@ -225,7 +225,10 @@ fn lost_in_host(scene: &Scene, pair: &PairView, direction: Direction, others: &O
         .support_if(
             refusal == Refusal::NeighbourGone,
             0.8,
-            "the host reports the guest unreachable: nobody answers its ARP",
+            match direction {
+                Direction::Inbound => "the host reports the guest unreachable: nobody answers its ARP",
+                Direction::Outbound => "the host reports its own next hop unreachable: nobody answers its ARP",
+            },
         )
         .support_if(!expired && f64::from(run.count) >= 8.0, 0.4, "more in a row than chance explains")
         .support_if(
