@@ -169,8 +169,10 @@ impl Engine<'_> {
             let flows = self.flow_tables();
             let members = self.pairing.members.iter().skip(shard).step_by(SHARDS);
             let held = members.zip(tracks.iter_mut().zip(&mut facts)).filter(|(members, _)| members.held());
-            let view = |(members, (tracks, facts)): (&Members, (&mut _, &mut _))| {
-                PairView { tracks: take(tracks), facts: take(facts), ..view(members, flows) }
+            let view = |(members, (tracks, facts)): (&Members, (&mut _, &mut _))| PairView {
+                tracks: take(tracks),
+                facts: take(facts),
+                ..view(members, flows)
             };
             pairs.par_extend(held.collect::<Vec<_>>().into_par_iter().map(view));
         }

@@ -3,6 +3,7 @@
 
 mod case;
 mod catalogue;
+mod company;
 mod cut;
 mod decoys;
 mod directions;
