@@ -39,6 +39,53 @@ def udp_expiry(run, port, udp, stream, idle, chatter=1, flows=1, pushes=3, input
                 also=["transit-loss", "synchronous-drop"])
 
 
+@case("udp_expiry_healed", port=4501)
+def udp_expiry_healed(run, port, pushes=3):
+    """The entry expires after 2 s, {pushes} datagrams of the server are dropped in INPUT without a word, then the guest speaks from its old port and all goes on."""
+    n = run.network()
+    timers(n.host, 2, 2)
+    stray = n.host.rule("input", f"udp sport {port}", "drop")
+    with run.capture("-s 128", "-s 128"):
+        t, busy = run.udp(port, sport=40021), run.udp(123)
+        t.exchange(180, 250, times=4, pause=0.3)
+        t.peer = (n.outside_address, t.c.getsockname()[1])
+        for _ in range(8):
+            busy.exchange(48, 48)
+            time.sleep(0.45)
+        t.c.settimeout(0.02)
+        arrived = sum(t.down(300) or time.sleep(0.3) or 0 for _ in range(pushes))
+        t.c.settimeout(1)
+        assert t.exchange(180, 250, times=5, pause=0.3)
+        for _ in range(8):
+            busy.exchange(48, 48)
+            time.sleep(0.45)
+    assert arrived == 0 and stray.count == pushes, (arrived, stray.count)
+    return dict(facts=f"{stray.count} datagrams of the server reached the host's INPUT on the expired flow, none the guest, which spoke 0.3 s later",
+                expect=[finding("udp-stall", where="between", cause="nat-expired", protocol="udp", flows=1)], also=["transit-loss"])
+
+
+@case("udp_peer_silent_after_pause", port=4506)
+def udp_silent_after_pause(run, port, asked=5):
+    """Question and answer, a pause of 6 s, then {asked} questions that leave from the same port and are dropped beyond the uplink."""
+    n = run.network()
+    with run.capture("-s 128", "-s 128"):
+        t, busy = run.udp(port, sport=40031), run.udp(123)
+        t.exchange(180, 250, times=6, pause=0.3)
+        for _ in range(12):
+            busy.exchange(48, 48)
+            time.sleep(0.5)
+        rule = n.router.rule("forward", f"udp dport {port}", "drop")
+        t.s.settimeout(0.01)
+        for i in range(asked + 3):
+            if i < asked:
+                t.up(180)
+            busy.exchange(48, 48)
+            time.sleep(0.5)
+    assert rule.count == asked
+    return dict(facts=f"{rule.count} datagrams of the guest dropped by the router after the pause",
+                expect=[finding("udp-stall", where="outside", cause="peer-silent", protocol="udp", flows=1)])
+
+
 @case("udp_expiry_alone", port=4500)
 @case("udp_expiry_alone_quiet_guest", port=5684, told=4)
 def udp_expiry_alone(run, port, told=0):

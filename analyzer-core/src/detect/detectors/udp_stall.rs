@@ -36,7 +36,9 @@
 //! - A QUIC migration: the guest's own address or port changes, and the old flow is silent at both ends.
 //! - A program that closed its socket: its own system answers with ICMP port unreachable, which crosses both points.
 //! - A stream that needs no answer: no answers were usual before.
-//! - A capture that stopped or paused: other packets that must have passed it are missing as well.
+//! - A capture that stopped or paused: other packets that must have passed it are missing as well. Where A shows nothing
+//!   whatever any more and nothing had come back for a second before, that cannot be told from a capture of A that was
+//!   stopped, unless the host refuses the packets: then nothing is said, and `coverage` counts them.
 //!
 //! # What to do
 //! `nat-expired`: let the guest send a keep-alive more often than half the timeout, or raise the timeout. `dropped`: find
@@ -276,7 +278,10 @@ fn expired(scene: &Scene, pair: &PairView, stall: &Stall, certain: bool, told: O
         && guest.packets > 0
         && scene.clock.to_a(Point::A, guest.last_time) > scene.clock.to_a(Point::B, run.first.time)
         && scene.clock.to_a(Point::A, guest.last_time) < scene.clock.to_a(Point::B, run.last.time);
-    let by_silence = idle_long && longer_than_survived && (certain || run.count >= 2);
+    // Where a packet or two may have been lost otherwise, the kernel's own timers have certainly ended by then.
+    let default = timers(pair, run).iter().map(|timer| timer.default).min().unwrap_or(i64::MAX);
+    let by_default = run.idle >= default.saturating_mul(SECOND) && pair.track(Direction::Inbound, Point::B).matched > 0;
+    let by_silence = idle_long && longer_than_survived && (certain || run.count >= 2 || by_default);
     inner != outer && !spoke_meanwhile && told.unwrap_or(by_silence)
 }
 
@@ -417,7 +422,12 @@ fn end_silent(scene: &Scene, pair: &PairView, speaking: Direction, others: &Othe
         && lasted as f64 >= SPEC.value(scene, "udp-stall.seconds") * SECOND as f64;
     // A few packets tell nothing of what is usual, nor does a greeting before a stream that needs no answers.
     let first_spoken = pair.facts.first[speaking.index()][near.index()].time;
-    let conversed = turn.time - first_spoken;
+    let first = pair.facts.first[silent.index()][near.index()].time;
+    let spacing = (answers.last_time - first) / i64::from(answers.packets.max(2) - 1);
+    // Where neither end spoke before, the silence is not the silent end's, nor part of the conversation.
+    let paused = turn.time - answers.last_time;
+    let idle = (paused - spacing).max(0);
+    let conversed = turn.time - idle - first_spoken;
     let as_before = unanswered <= 2 * speaker.next
         && f64::from(unanswered) * conversed as f64 <= 2.0 * f64::from(speaker.next) * lasted as f64;
     let usual = answers.packets >= 3 && speaker.next >= 3 && as_before && conversed >= lasted / 8;
@@ -425,11 +435,10 @@ fn end_silent(scene: &Scene, pair: &PairView, speaking: Direction, others: &Othe
         return None;
     }
     let due = f64::from(unanswered) * f64::from(answers.packets) / f64::from(speaker.next);
-    let first = pair.facts.first[silent.index()][near.index()].time;
-    let spacing = (answers.last_time - first) / i64::from(answers.packets - 1).max(1);
     let longest_before = pair.facts.longest_pause[silent.index()][near.index()];
+    let waited = silence - idle;
     let unusual =
-        silence >= 4 * spacing && silence >= 2 * longest_before && silence >= pair.facts.survived[silent.index()];
+        waited >= 4 * spacing && waited >= 2 * longest_before && silence >= pair.facts.survived[silent.index()];
     // The answers stand at the other point: this capture missed them.
     let there = pair.track(silent, far);
     let missed_here = scene.clock.to_a(far, there.last_time) > Time(scene.clock.to_a(near, turn.time).0 + SECOND / 10);
@@ -449,8 +458,8 @@ fn end_silent(scene: &Scene, pair: &PairView, speaking: Direction, others: &Othe
     claim.cite(scene, near, turn.frame, turn.time, "the first packet that found no answer");
     claim.cite(scene, near, speaker.last_frame, speaker.last_time, "the last one");
     claim.first = scene.clock.to_a(near, turn.time);
-    claim.details.insert("idle_before_seconds".into(), json!(0.0));
-    claim.details.insert("stalled_seconds".into(), json!(seconds(silence)));
+    claim.details.insert("idle_before_seconds".into(), json!(seconds(idle)));
+    claim.details.insert("stalled_seconds".into(), json!(seconds(waited)));
     claim.details.insert("answers_before".into(), answers.packets.into());
     let other_speak = others.speak_after(pair, silent, turn.time + SECOND);
     claim.reasons = Reasons::default()
@@ -458,9 +467,9 @@ fn end_silent(scene: &Scene, pair: &PairView, speaking: Direction, others: &Othe
         .support_if(due >= 5.0, 0.5, format!("about {due:.0} answers were due by what the flow did before"))
         .support_if(other_speak, 0.5, "other flows had answers meanwhile, so the capture and the path work")
         .support_if(
-            silence >= 10 * spacing,
+            waited >= 10 * spacing,
             0.4,
-            format!("silent for {}; before, it spoke every {}", duration(silence), duration(spacing)),
+            format!("silent for {}; before, it spoke every {}", duration(waited), duration(spacing)),
         );
     Some(claim)
 }
