@@ -51,8 +51,9 @@ pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let mut latest: BTreeMap<u32, u32> = BTreeMap::new();
     for pair in &scene.pairs {
         let Some(former) = pair.successor_of.and_then(|serial| scene.pair(serial)) else { continue };
-        // An outer name that another flow was given is no move: to that flow it is the first.
-        if former.a != pair.a {
+        // An outer name that another flow was given is no move: to that flow it is the first. Nor is it one where nothing is
+        // translated: then the former pair was none.
+        if former.a != pair.a || pair.a == pair.b {
             continue;
         }
         let first = latest.get(&former.serial).copied().unwrap_or(former.serial);
