@@ -19,6 +19,9 @@ pub enum Fate {
 pub const MAX_RESETS: usize = 6;
 /// Most ICMP errors kept for one flow.
 pub const MAX_ICMP: usize = 8;
+/// Most further moments at which a flow was told that a packet was too big: ten hours of them at one in ten minutes
+/// (`mtu_expires`).
+pub const MAX_TOLD: usize = 64;
 
 /// Payload that went one way, with none the other way in between.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -17,7 +17,7 @@ mod tally;
 mod track;
 
 pub use activity::{Activity, Gap, Series};
-pub use ends::{Fate, IcmpSeen, MAX_ICMP, MAX_RESETS, Reset, Turn};
+pub use ends::{Fate, IcmpSeen, MAX_ICMP, MAX_RESETS, MAX_TOLD, Reset, Turn};
 pub use event::{Event, EventIndex, EventKind, Events, Thinned};
 pub use handful::Handful;
 pub use holes::Holes;

@@ -80,6 +80,9 @@ pub struct Rare {
     pub icmp: Vec<IcmpSeen>,
     /// ICMP errors in all.
     pub icmp_count: u32,
+    /// Of those that `icmp` has no room for: when one said that a packet was too big, by its point's clock, a second apart
+    /// at least; at most [`MAX_TOLD`](super::MAX_TOLD). A sender forgets what it learned, and is told again.
+    pub told: Vec<(Point, i64)>,
     /// Retransmissions by direction: original lost between the points.
     pub lost_between: [u32; 2],
     /// Bytes of those.
@@ -106,6 +109,7 @@ static NOTHING: Rare = Rare {
     reset_count: 0,
     icmp: Vec::new(),
     icmp_count: 0,
+    told: Vec::new(),
     lost_between: [0; 2],
     lost_between_bytes: [0; 2],
     lost_beyond: [0; 2],

@@ -21,6 +21,8 @@ const DECOYS: &[(&str, &str, &[&str])] = &[
     ("udp-stall", "groups and broadcasts, which are not forwarded", &["ok_groups_and_broadcasts"]),
     ("udp-stall", "datagrams to ports of the host itself", &["ok_host_scanned"]),
     ("pmtu-black-hole", "path MTU discovery at work", &["ok_pmtu", "ok_pmtu6", "pmtu_healthy"]),
+    ("pmtu-black-hole", "a sender that forgets the path's MTU and learns it again", &["ok_pmtu_rediscovery"]),
+    ("retransmission", "a sender that forgets the path's MTU and learns it again", &["ok_pmtu_rediscovery"]),
     ("pmtu-black-hole", "the host itself is the narrow link and says so", &["ok_pmtu_host_bottleneck", "ok_mix_vxlan"]),
     ("pmtu-black-hole", "superframes", &["ok_mix_bridged_gso", "ok_mix_gso_split"]),
     ("pmtu-black-hole", "a probe of a closed window with a whole segment", &["ok_zero_window"]),
@@ -71,6 +73,8 @@ const DECOYS: &[(&str, &str, &[&str])] = &[
     ("udp-stall", "a QUIC client that moves", &["ok_quic_moves"]),
     ("udp-stall", "an answer later than the timer of new flows", &["ok_late_answers"]),
     ("mac-move", "a gateway whose address moves to another router", &["ok_gateway_takes_over"]),
+    ("mac-move", "a querier of multicast groups, and those who answer it", &["ok_igmp_querier"]),
+    ("reflected-frame", "a router that sends groups' datagrams on from its own MAC", &["ok_igmp_querier"]),
     ("nat-bypass", "the host's own traffic", &["ok_host_own_traffic"]),
 ];
 

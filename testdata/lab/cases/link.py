@@ -1,4 +1,5 @@
 """The link layer: reflected and doubled frames, moving MACs, spanning tree."""
+import json
 import socket
 import struct
 import time
@@ -162,6 +163,44 @@ def mac_migrated(run, announcements):
             raw_send(n.router, "eth0", mac_bytes(other.mac) + mac + b"\x08\0" + ipv4(n.guest.address, other.address, 1, body, ident=7000 + i))
             u.exchange(times=2, pause=0.05)
     return dict(facts=f"the guest's link went down inside, then {announcements} gratuitous ARPs and 8 pings with its MAC came from outside", expect=[])
+
+
+@case("ok_igmp_querier", seconds=10, port=443)
+@case("ok_igmp_querier_fast", seconds=8, port=8080, every=1)
+def igmp_querier(run, seconds, port, every=4):
+    """The router asks who listens to which group, the guests and the host's bridge report, the bridge from its own MAC and no address, and the router sends datagrams to a group back in, from its own MAC, as an mDNS reflector does."""
+    n = run.network(mode="bridge", guests=2)
+    n.host(f"ip link set virbr0 type bridge mcast_snooping 1 mcast_querier 1 mcast_startup_query_count 100 mcast_startup_query_interval {every * 100}")
+    router_mac = mac_bytes(json.loads(n.router("ip -j link show eth0"))[0]["address"])
+    group, all_hosts = "239.1.2.3", "224.0.0.1"
+    to = lambda group: b"\x01\x00\x5e" + bytes([socket.inet_aton(group)[1] & 127]) + socket.inet_aton(group)[2:]
+    listeners = []
+    for g in n.guests:
+        s = g.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s.bind(("", 5353))
+        s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 255)
+        s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
+        listeners.append(s)
+    with run.capture("-s 128", "-s 128"):
+        t, u = run.tcp(port), run.tcp(22, guest=n.guests[1])
+        e = Echo(n.guest, n.guests[1].address, 5)
+        for s, g in zip(listeners, n.guests):
+            s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(group) + socket.inet_aton(g.address))
+        for i in range(2 * seconds):
+            assert t.exchange(60, 60) and u.exchange(60, 60)
+            e.send()
+            data = run.random.randbytes(60)
+            listeners[i % 2].sendto(data, (group, 5353))
+            datagram = struct.pack("!HHHH", 5353, 5353, 8 + len(data), 0) + data
+            raw_send(n.router, "eth0", to(group) + router_mac + b"\x08\0" + ipv4(n.gateway, group, 17, datagram, ttl=255, ident=100 + i))
+            if i % (2 * every) == 0:
+                query = struct.pack("!BBH4sBBH", 0x11, 10, 0, bytes(4), 2, 10, 0)
+                query = query[:2] + struct.pack("!H", checksum(query)) + query[4:]
+                raw_send(n.router, "eth0", to(all_hosts) + router_mac + b"\x08\0" + ipv4(n.gateway, all_hosts, 2, query, ttl=1, ident=500 + i))
+            time.sleep(0.4)
+    for s in listeners:
+        s.close()
+    return dict(facts=f"a querier beyond the uplink, {2 * seconds} datagrams to a group and as many sent on by the router; all other data arrived", expect=[])
 
 
 @case("mac_move", rounds=8, port=443)

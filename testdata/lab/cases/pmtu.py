@@ -153,6 +153,26 @@ def pmtu_healthy(run, mtu, at, port, **net):
     return dict(facts=f"ICMP 3/4 (mtu {mtu}) obeyed at once: all data arrived")
 
 
+@case("ok_pmtu_rediscovery", mtu=1400, port=443)
+@case("ok_pmtu6_rediscovery", mtu=1380, port=443, ipv6=True)
+def pmtu_rediscovery(run, mtu, port, expires=2, ipv6=False):
+    """Path MTU discovery again and again: the guest forgets what it learned after {expires} s (mtu_expires, 600 s unless told otherwise), tries a large segment, is told, and obeys."""
+    n = run.network(mode="route" if ipv6 else "nat", ipv6=ipv6)
+    narrow(n.router, "eth1", mtu)
+    n.guest.sysctl(**{f"ipv{6 if ipv6 else 4}__route__mtu_expires": expires})
+    told = n.router.rule("output", "icmpv6 type packet-too-big" if ipv6 else "icmp type destination-unreachable", "accept")
+    run.tcp(port, ipv6=ipv6).exchange()     # neighbour discovery may take seconds
+    with run.capture("-s 128", "-s 128"):
+        t, other = run.tcp(port, ipv6=ipv6), run.tcp(8000, ipv6=ipv6)
+        for _ in range(10):
+            assert t.up(9000) and other.exchange(90, 300)
+            time.sleep(0.7)
+        t.finish()
+        other.finish()
+    assert told.count >= 3, told.count
+    return dict(facts=f"told of the MTU of {mtu} {told.count} times in 7 s, each time obeyed at once; all data arrived")
+
+
 @case("ok_udp_mtu_probes", port=4433, limit=1300)
 def mtu_probes(run, port, limit):
     """A UDP sender looks for the path MTU as RFC 8899 says: three datagrams of each size that is too large; the data go on."""

@@ -4,7 +4,7 @@
 use super::waiting::Node;
 use super::{ETHERNET_MTU, Seen};
 use crate::align::pairing::DISTINCTIVE;
-use crate::facts::{Fate, IcmpSeen, MAX_ICMP, MAX_RESETS, PairFacts, Reset, Stamp, Track, pair_flags, state};
+use crate::facts::{Fate, IcmpSeen, MAX_ICMP, MAX_RESETS, MAX_TOLD, PairFacts, Reset, Stamp, Track, pair_flags, state};
 use crate::flow::tcp;
 use crate::packet::row::{bits, tcp_flags};
 use crate::packet::{Checksum, Kind, Row};
@@ -259,10 +259,7 @@ pub(super) fn note_icmp(
     point: usize,
 ) {
     facts.icmp_count += 1;
-    if facts.icmp.len() >= MAX_ICMP {
-        return;
-    }
-    facts.icmp.push(IcmpSeen {
+    let seen = IcmpSeen {
         point: Point::BOTH[point],
         direction: Direction::BOTH[direction],
         at: Stamp { time: row.time, frame: row.frame },
@@ -278,7 +275,15 @@ pub(super) fn note_icmp(
         quoted_seq: error.quoted_seq,
         first_larger: Stamp::default(),
         last_larger: Stamp::default(),
-    });
+    };
+    if facts.icmp.len() < MAX_ICMP {
+        facts.icmp.push(seen);
+    } else if seen.too_big() && facts.told.len() < MAX_TOLD {
+        let again = |&(at, time): &(Point, i64)| at == seen.point && row.time.saturating_sub(time) < SECOND;
+        if !facts.told.last().is_some_and(again) {
+            facts.told.push((seen.point, row.time));
+        }
+    }
 }
 
 /// Counts packets above the announced MTU after an ICMP error announced it.

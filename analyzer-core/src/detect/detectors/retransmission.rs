@@ -112,17 +112,14 @@ fn repeated<'a>(scene: &Scene, pair: &'a PairView, direction: Direction) -> Repe
     let known = u64::from(pair.facts.lost_beyond_spurious[index]);
     // The receiver's reports concern the same repetitions, or the ones that no point could tell.
     let spurious = known.max(u64::from(pair.facts.reported_twice[index])).min(all);
-    let discovery = events
-        .iter()
-        .filter(|event| event.b == 0)
-        .filter(|event| {
-            let at = scene.clock.to_a(direction.entry(), event.time).0;
-            pair.facts.icmp.iter().filter(|error| error.too_big()).any(|error| {
-                let told = scene.clock.to_a(error.point, error.at.time).0;
-                (told..told.saturating_add(OBEYING)).contains(&at)
-            })
-        })
-        .count() as u64;
+    let errors = pair.facts.icmp.iter().filter(|error| error.too_big()).map(|error| (error.point, error.at.time));
+    let told: Vec<i64> =
+        errors.chain(pair.facts.told.iter().copied()).map(|(point, time)| scene.clock.to_a(point, time).0).collect();
+    let discovery = events.iter().filter(|event| event.b == 0).filter(|event| {
+        let at = scene.clock.to_a(direction.entry(), event.time).0;
+        told.iter().any(|&told| (told..told.saturating_add(OBEYING)).contains(&at))
+    });
+    let discovery = discovery.count() as u64;
     let opening = events.iter().filter(|event| event.flags & tcp_flags::SYN != 0).count() as u64;
     Repeated { pair, all, spurious, discovery, opening, stuck: stuck(scene, pair, direction) }
 }
