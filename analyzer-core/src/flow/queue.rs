@@ -126,28 +126,26 @@ impl Queue {
         if self.places.is_empty() {
             self.earliest = time;
         }
-        if time >= self.newest {
-            self.newest = time;
-        } else {
-            self.push_late(time);
+        // Whether a row is a little late is a coin's toss to the branch predictor, so that nothing is decided by it.
+        let by = self.newest.saturating_sub(time);
+        if by > self.worst {
+            self.push_late(time, by);
         }
+        self.unsorted |= time < self.newest;
+        self.earliest = self.earliest.min(time);
+        self.newest = self.newest.max(time);
         self.places.push(Place { era: self.era, slot, time });
     }
 
-    /// A row to be pushed has an earlier time than one before it.
-    #[inline]
-    fn push_late(&mut self, time: i64) {
-        let by = self.newest.saturating_sub(time);
+    /// A row to be pushed is out of order as none before it was, or the clock was set back.
+    #[cold]
+    fn push_late(&mut self, time: i64, by: i64) {
         if by > DISORDER {
             self.era += 1;
             self.newest = time;
-            return;
-        }
-        if by > self.worst {
+        } else {
             self.late(by);
         }
-        self.earliest = self.earliest.min(time);
-        self.unsorted = true;
     }
 
     /// A row came this much too late.
