@@ -181,24 +181,25 @@ impl Run {
     };
 }
 
-/// The rare facts of one direction at one point. The first cache line is what packets out of order touch. What fewer
-/// directions still have is [`Seldom`], and read and written as if it stood here.
+/// The rare facts of one direction at one point. The first 64 bytes are what packets out of order touch; they need not be one
+/// cache line, so that both ends of them are touched ahead. What fewer directions still have is [`Seldom`], and read and written
+/// as if it stood here.
 #[derive(Clone, Debug, Default)]
 #[repr(C)]
 #[non_exhaustive]
 pub struct TrackMore {
-    /// Sequence ranges not seen here (yet).
-    pub holes: Holes,
-    /// Ranges whose first copy came here after later ones, between the points; the latest few.
-    pub overtaken: Handful<(u32, u32)>,
     /// Segments that filled a hole late.
     pub late: u32,
     /// Segments whose bytes had all been seen here before.
     pub retransmissions: u32,
-    /// Duplicate ACKs in a row, sent by the other end for this direction's data.
-    pub duplicate_acks: u32,
+    /// Sequence ranges not seen here (yet).
+    pub holes: Holes,
+    /// Ranges whose first copy came here after later ones, between the points; the latest few.
+    pub overtaken: Handful<(u32, u32)>,
     /// Packets seen twice.
     pub duplicates: u32,
+    /// Duplicate ACKs in a row, sent by the other end for this direction's data.
+    pub duplicate_acks: u32,
     /// Ranges that were acknowledged without having been seen here; the latest few.
     pub missed: Handful<(u32, u32)>,
     /// Packets seen at this point only, while the other capture ran.
@@ -282,12 +283,12 @@ impl DerefMut for TrackMore {
 impl TrackMore {
     /// Nothing rare.
     pub(super) const NONE: Self = Self {
-        holes: Holes::NONE,
-        overtaken: Handful::NONE,
         late: 0,
         retransmissions: 0,
-        duplicate_acks: 0,
+        holes: Holes::NONE,
+        overtaken: Handful::NONE,
         duplicates: 0,
+        duplicate_acks: 0,
         missed: Handful::NONE,
         unmatched: 0,
         fast: 0,

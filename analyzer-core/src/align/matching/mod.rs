@@ -258,7 +258,8 @@ impl Shard {
             let own = &tracks[direction];
             sum ^= own[0].packets ^ own[1].packets ^ tracks[1 - direction][point].packets ^ u32::from(facts.flags);
             // What datagrams and packets out of order look at stands behind pointers.
-            sum ^= facts.talking_since[0][0].frame ^ facts.more_or_nothing(direction, point).late;
+            let more = facts.more_or_nothing(direction, point);
+            sum ^= facts.talking_since[0][0].frame ^ more.late ^ more.duplicate_acks;
         }
         std::hint::black_box(sum);
         rows.len()
