@@ -493,7 +493,8 @@ impl Ingest {
                 Some(entry) => entry,
                 None => self.open(print, key, row),
             };
-            if row.kind == Kind::Tcp && row.flags & (tcp_flags::SYN | tcp_flags::RST) == tcp_flags::SYN {
+            // One condition: the kind alone is a coin's toss to the branch predictor.
+            if (row.kind == Kind::Tcp) & (row.flags & (tcp_flags::SYN | tcp_flags::RST) == tcp_flags::SYN) {
                 entry = self.incarnate(entry, print, key, row);
             }
             if row.has(bits::CUT) && row.kind != Kind::IcmpError {

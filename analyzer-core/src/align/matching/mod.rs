@@ -282,8 +282,8 @@ impl Shard {
         let (slot, direction) = (row.flow >> 1, (row.flow & 1) as usize);
         let detail = (row.detail != 0).then(|| window.details[point].get(row.detail as usize - 1)).flatten();
         let facts = &mut self.facts[slot as usize];
-        let [first, second] = &mut self.tracks[slot as usize];
-        let (ahead, back) = if direction == 0 { (first, second) } else { (second, first) };
+        // Found by arithmetic: which way a packet goes is a coin's toss to the branch predictor.
+        let Ok([ahead, back]) = self.tracks[slot as usize].get_disjoint_mut([direction, 1 - direction]) else { return };
         let [at_a, at_b] = ahead;
         let (own, other) = if point == 0 { (at_a, at_b) } else { (at_b, at_a) };
         let reverse = &mut back[point];
