@@ -493,8 +493,9 @@ impl Ingest {
                 Some(entry) => entry,
                 None => self.open(print, key, row),
             };
-            // One condition: the kind alone is a coin's toss to the branch predictor.
-            if (row.kind == Kind::Tcp) & (row.flags & (tcp_flags::SYN | tcp_flags::RST) == tcp_flags::SYN) {
+            #[expect(clippy::needless_bitwise_bool, reason = "the kind alone is a coin's toss to the branch predictor")]
+            let opening = (row.kind == Kind::Tcp) & (row.flags & (tcp_flags::SYN | tcp_flags::RST) == tcp_flags::SYN);
+            if opening {
                 entry = self.incarnate(entry, print, key, row);
             }
             if row.has(bits::CUT) && row.kind != Kind::IcmpError {
