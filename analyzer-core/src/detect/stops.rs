@@ -2,7 +2,7 @@
 //! for a fault of new connections alone.
 
 use super::scene::{PairView, Scene};
-use crate::facts::{Fate, Stamp, TrackMore, state};
+use crate::facts::{Fate, IcmpSeen, Run, Stamp, TrackMore, state};
 use crate::packet::Family;
 use crate::point::{Direction, Point};
 use crate::report::TopologyKind;
@@ -124,7 +124,11 @@ fn by_host(scene: &Scene, pair: &PairView, usual: [f64; 2]) -> Option<Stop> {
         let (track, more) = (pair.track(direction, point), pair.more(direction, point)?);
         let run = &more.run;
         let open = run.count > 0 && (track.matched_order < run.first_order || track.matched == 0);
-        if !open || missed_by_capture(more) || scene.leaves_out(direction, direction.exit()) {
+        if !open
+            || missed_by_capture(more)
+            || too_large(pair, direction, run)
+            || scene.leaves_out(direction, direction.exit())
+        {
             return None;
         }
         let at = scene.clock.to_a(point, run.first.time);
@@ -157,6 +161,18 @@ fn by_host(scene: &Scene, pair: &PairView, usual: [f64; 2]) -> Option<Stop> {
         })
     });
     found.min_by_key(|stop| (stop.at, stop.direction))
+}
+
+/// Whether a direction's last packets were too large for the path: its sender was told so, or they are larger than all that
+/// were ever acknowledged. Smaller ones may well cross. Or what does not cross is the ICMP error that would tell it.
+pub(super) fn too_large(pair: &PairView, direction: Direction, run: &Run) -> bool {
+    /// Paths carry this much (RFC 9000, section 14), so that smaller packets are not lost for their size.
+    const CARRIED: u32 = 1200;
+    let told = |error: &IcmpSeen| error.too_big() && error.direction == direction.reverse();
+    let tells = |error: &IcmpSeen| error.point == direction.entry() && error.at.frame == run.first.frame;
+    let acked = pair.facts.largest_acked[direction.index()];
+    pair.facts.icmp.iter().any(|error| told(error) || tells(error))
+        || (pair.is_tcp() && acked > 0 && run.smallest > acked.max(CARRIED))
 }
 
 fn missed_by_capture(more: &TrackMore) -> bool {

@@ -33,6 +33,7 @@
 //! Linux `nf_conntrack-sysctl` (`nf_conntrack_max`); RFC 6335 section 6 (port ranges); RFC 9293 section 3.8.1.
 
 use crate::detect::claim::{fix, merge};
+use crate::detect::stops::End;
 use crate::detect::text::counted;
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold, alibi, stops};
 use crate::facts::{EventKind, state};
@@ -168,9 +169,11 @@ fn lively(scene: &Scene, time: Time) -> usize {
         .count()
 }
 
-/// Whether the host stopped forwarding altogether: then new connections are not the point.
+/// Whether the host stopped forwarding altogether: then new connections are not the point. Flows that it reset it had only
+/// forgotten.
 fn stopped(scene: &Scene) -> bool {
-    stops::together(&stops::stops(scene), false, SECOND).len() >= 3
+    let together = stops::together(&stops::stops(scene), false, SECOND);
+    together.len() >= 3 && together.iter().any(|stop| stop.end == End::Host)
 }
 
 fn cause(scene: &Scene, stuck: &[&PairView], first: Time) -> (&'static str, Option<String>) {

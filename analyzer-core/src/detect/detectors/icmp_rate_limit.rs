@@ -23,9 +23,8 @@
 
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{count, percent};
-use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold};
+use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold, alibi};
 use crate::facts::{EchoPace, pair_flags};
-use crate::packet::Kind;
 use crate::point::{Direction, Point};
 use crate::report::{Finding, Severity, Where};
 use serde_json::json;
@@ -94,8 +93,11 @@ fn claim(scene: &Scene, pair: &PairView) -> Option<Claim> {
     let much = share >= SPEC.value(scene, "icmp-rate-limit.share");
     let regular = irregularity <= SPEC.value(scene, "icmp-rate-limit.irregularity") && pace.count >= 5;
     let rationed = sent >= 1.2 * rate;
+    if !many || !much || !regular || !rationed {
+        return None;
+    }
     let others = other_loss(scene, &missing);
-    if !many || !much || !regular || !rationed || others > share / 4.0 {
+    if others > share / 4.0 {
         return None;
     }
     let mut claim = Claim::new(SPEC.id, pair.serial, missing.place, missing.direction);
@@ -163,15 +165,19 @@ fn sent_rate(pair: &PairView, requests: Direction) -> Option<f64> {
     (track.packets > 1 && seconds > 0.0).then(|| f64::from(track.packets - 1) / seconds)
 }
 
-/// Share of TCP and UDP that is lost between the points in the same direction.
+/// Share of TCP and UDP that is lost between the points in the same direction, now and then: without the packets after which
+/// none of their flow crosses.
 fn other_loss(scene: &Scene, missing: &Missing) -> f64 {
     if missing.place != Where::Between {
         return 0.0;
     }
-    let (direction, entry) = (missing.direction.index(), missing.direction.entry().index());
-    let sum = |counts: &[u64]| [Kind::Tcp, Kind::Udp].iter().map(|kind| counts[*kind as usize]).sum::<u64>();
-    let offered = sum(&scene.tally.packets[direction][entry]);
-    let lost = sum(&scene.tally.unmatched[direction][entry]);
+    let (direction, entry) = (missing.direction, missing.direction.entry());
+    let (mut lost, mut offered) = (0, 0);
+    for pair in scene.pairs.iter().filter(|pair| pair.both() && (pair.is_tcp() || pair.is_udp())) {
+        let at_the_end = pair.more(direction, entry).map_or(0, |more| u64::from(more.run.count));
+        lost += alibi::lost(scene, pair, direction).saturating_sub(at_the_end);
+        offered += u64::from(pair.track(direction, entry).packets);
+    }
     if offered == 0 { 0.0 } else { lost as f64 / offered as f64 }
 }
 

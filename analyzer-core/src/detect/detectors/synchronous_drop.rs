@@ -275,7 +275,8 @@ fn dried_up(scene: &Scene, since: Time) -> impl Iterator<Item = &PairView> {
             let track = pair.track(direction, entry);
             pair.more(direction, entry).is_some_and(|more| {
                 let open = more.run.count > 0 && (track.matched == 0 || track.matched_order < more.run.first_order);
-                open && scene.clock.to_a(entry, more.run.first.time) >= since
+                open && !stops::too_large(pair, direction, &more.run)
+                    && scene.clock.to_a(entry, more.run.first.time) >= since
             })
         })
     })

@@ -4,7 +4,7 @@ use super::SPEC;
 use super::leaked::answered;
 use crate::detect::text::{count, counted, letter};
 use crate::detect::{Claim, PairView, Reasons, Scene};
-use crate::facts::{Event, EventKind};
+use crate::facts::{Event, EventKind, Reset, Run};
 use crate::packet::row::tcp_flags;
 use crate::point::{Direction, Point};
 use crate::report::{Directions, Severity, TopologyKind, Where};
@@ -180,11 +180,14 @@ fn alone(scene: &Scene, direction: Direction, damaged: &mut Vec<Damaged>) {
     }
 }
 
-/// Inbound packets that the host damaged before it looked them up: NAT does not find them, and drops them.
+/// Inbound packets that the host damaged before it looked them up: NAT does not find them, and drops them. What it answers
+/// with a reset it has found right, and what is lost in a row was not damaged by chance.
 fn vanished(scene: &Scene, damaged: &mut Vec<Damaged>) {
     if scene.topology.kind != TopologyKind::Nat {
         return;
     }
+    /// At a rate of damage of 10 %, five in a row are a matter of 1 in 100,000.
+    const IN_A_ROW: u32 = 5;
     /// How many times the rate proven the other way is still the same fault: small counts scatter.
     const LIKE_RATE: f64 = 5.0;
     let proven = damaged
@@ -196,8 +199,14 @@ fn vanished(scene: &Scene, damaged: &mut Vec<Damaged>) {
     let mut lost = scene.events(EventKind::Unmatched, entry, direction).to_vec();
     lost.retain(|event| {
         let reset = event.protocol == 6 && event.flags & tcp_flags::RST != 0;
-        let translated = scene.pair(event.pair).is_some_and(|pair| pair.both() && (pair.is_tcp() || pair.is_udp()));
-        event.other_frame == 0 && !reset && translated
+        let pair = scene.pair(event.pair).filter(|pair| pair.both() && (pair.is_tcp() || pair.is_udp()));
+        let answered = |reset: &Reset| reset.point == entry && reset.offender.frame == event.frame;
+        let in_a_row = |run: &Run| run.count >= IN_A_ROW && (run.first.time..=run.last.time).contains(&event.time);
+        let dropped = pair.is_some_and(|pair| {
+            let runs = pair.more(direction, entry).map(|more| [more.run, more.longest]);
+            !pair.facts.resets.iter().any(answered) && !runs.iter().flatten().any(in_a_row)
+        });
+        event.other_frame == 0 && !reset && dropped
     });
     let share = |part: usize, direction: Direction| {
         part as f64 / scene.tally.packets(direction, direction.entry()).max(1) as f64
