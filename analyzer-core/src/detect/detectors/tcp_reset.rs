@@ -27,7 +27,8 @@
 //!
 //! Why the host sent it:
 //! - `firewall-reject`: a rule with `--reject-with tcp-reset`; towards the peer such a reset leaves with a partial
-//!   checksum, which the host's own stack never does; towards the guest it bears the peer's address;
+//!   checksum, which the host's own stack never does (over IPv6 it is the other way round: the stack's is partial where the
+//!   card finishes checksums, the rule's is complete); towards the guest it bears the peer's address;
 //! - `conntrack-invalid`: the segment that it answers lies beyond the window, or acknowledges what was never sent, so it was
 //!   not translated;
 //! - `nat-expired`: the connection had been silent for `tcp-reset.idle` or longer, and no busier one lost its entry with it;
@@ -51,7 +52,7 @@
 //!
 //! # References
 //! RFC 9293 section 3.5.3; RFC 5961 section 3; Linux `nf_conntrack-sysctl` (`nf_conntrack_tcp_be_liberal`,
-//! `nf_conntrack_tcp_timeout_established`); Weaver, Sommer and Paxson, "Detecting Forged TCP Reset Packets" (NDSS 2009).
+//! `nf_conntrack_tcp_timeout_established`), `tcp_v6_send_response` and `nf_send_reset6`; Weaver, Sommer and Paxson, "Detecting Forged TCP Reset Packets" (NDSS 2009).
 
 mod habits;
 mod sender;
@@ -63,6 +64,7 @@ use crate::detect::text::{count, counted, duration};
 use crate::detect::unseen::{self, CutOff};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Testimony, Threshold, alibi};
 use crate::facts::{Reset, state};
+use crate::packet::Family;
 use crate::packet::row::tcp_flags;
 use crate::point::{Direction, Point};
 use crate::report::{Finding, Severity, Where};
@@ -197,7 +199,7 @@ fn claim(scene: &Scene, pair: &PairView, reset: &Reset, sender: Sender, why: &st
         _ => Testimony::None,
     };
     let (place, cause) = match sender {
-        Sender::Host => (Where::Between, told.reset_cause(host_cause(scene, reset))),
+        Sender::Host => (Where::Between, told.reset_cause(host_cause(scene, pair, reset))),
         Sender::Guest => (Where::Inside, "guest-abort"),
         Sender::Peer => (Where::Outside, "peer-abort"),
         Sender::Path if reset.direction == Direction::Inbound => (Where::Outside, "forged"),
@@ -215,7 +217,7 @@ fn claim(scene: &Scene, pair: &PairView, reset: &Reset, sender: Sender, why: &st
         Sender::Unknown => Severity::Info,
         _ => Severity::Warning,
     };
-    claim.reasons = reasons(scene, reset, sender, cause, why);
+    claim.reasons = reasons(scene, pair, reset, sender, cause, why);
     told.testify(scene, &mut claim);
     if sender == Sender::Host {
         scene.witness.compare(&mut claim, reset.idle, &OPEN);
@@ -236,9 +238,18 @@ fn claim(scene: &Scene, pair: &PairView, reset: &Reset, sender: Sender, why: &st
     claim
 }
 
-fn host_cause(scene: &Scene, reset: &Reset) -> &'static str {
+/// Whether the checksum of a reset of the host's shows that a firewall rule made it.
+fn made_by_rule(pair: &PairView, reset: &Reset) -> bool {
+    if pair.family() != Family::V6 {
+        return reset.partial;
+    }
+    // The card finishes checksums, so that the stack would have left this one partial.
+    !reset.partial && pair.track(reset.direction, reset.point).has(state::PARTIAL)
+}
+
+fn host_cause(scene: &Scene, pair: &PairView, reset: &Reset) -> &'static str {
     let idle = SPEC.timer(scene, "tcp-reset.idle", &OPEN);
-    if reset.direction == Direction::Inbound || reset.partial {
+    if reset.direction == Direction::Inbound || made_by_rule(pair, reset) {
         "firewall-reject"
     } else if (beyond_window(reset) || reset.offender_acks_unseen) && !scene.witness.host.on(&TCP_BE_LIBERAL) {
         "conntrack-invalid"
@@ -249,12 +260,17 @@ fn host_cause(scene: &Scene, reset: &Reset) -> &'static str {
     }
 }
 
-fn reasons(scene: &Scene, reset: &Reset, sender: Sender, cause: &str, why: &str) -> Reasons {
+fn reasons(scene: &Scene, pair: &PairView, reset: &Reset, sender: Sender, cause: &str, why: &str) -> Reasons {
     let why = why.to_owned();
     let (here, there) = (name(reset.point), name(reset.point.other()));
     let loss = alibi::capture_loss(scene, reset.point.other());
     let foreign = reset.usual_ttl != 0 && reset.ttl != reset.usual_ttl;
     let ttl = format!("its TTL is {}, that of the traffic it belongs to {} at {here}", reset.ttl, reset.usual_ttl);
+    let rule = if reset.partial {
+        "its checksum is partial: a firewall rule made it"
+    } else {
+        "its checksum is complete, where the host's own stack would leave it to the card: a firewall rule made it"
+    };
     let reasons = Reasons::default().support_if(reset.acked_after == 0, 0.2, "its sequence number is the one due");
     match sender {
         Sender::Host => reasons
@@ -273,7 +289,7 @@ fn reasons(scene: &Scene, reset: &Reset, sender: Sender, cause: &str, why: &str)
                 format!("its TTL is the one that the host gives its own packets ({})", DEFAULT_TTL.key),
             )
             .support_if(bare(reset), 0.4, "IP identification 0, window 0, no ACK: a stack without a socket made it")
-            .support_if(reset.partial, 0.5, "its checksum is partial: a firewall rule made it")
+            .support_if(made_by_rule(pair, reset), 0.5, rule)
             .support_if(reset.offender_acks_unseen, 0.4, "the segment acknowledges bytes that were never sent")
             .support_if(
                 cause == "conntrack-invalid" && !reset.offender_acks_unseen,
