@@ -181,7 +181,8 @@ fn alone(scene: &Scene, direction: Direction, damaged: &mut Vec<Damaged>) {
 }
 
 /// Inbound packets that the host damaged before it looked them up: NAT does not find them, and drops them. What it answers
-/// with a reset it has found right, and what is lost in a row was not damaged by chance.
+/// with a reset it has found right, what is lost in a row was not damaged by chance, nor is it chance that nothing of a flow
+/// crosses any more.
 fn vanished(scene: &Scene, damaged: &mut Vec<Damaged>) {
     if scene.topology.kind != TopologyKind::Nat {
         return;
@@ -203,8 +204,9 @@ fn vanished(scene: &Scene, damaged: &mut Vec<Damaged>) {
         let answered = |reset: &Reset| reset.point == entry && reset.offender.frame == event.frame;
         let in_a_row = |run: &Run| run.count >= IN_A_ROW && (run.first.time..=run.last.time).contains(&event.time);
         let dropped = pair.is_some_and(|pair| {
-            let runs = pair.more(direction, entry).map(|more| [more.run, more.longest]);
-            !pair.facts.resets.iter().any(answered) && !runs.iter().flatten().any(in_a_row)
+            let Some(more) = pair.more(direction, entry) else { return false };
+            let over = more.run.count > 0 && more.run.first.time <= event.time;
+            !over && ![more.run, more.longest].iter().any(in_a_row) && !pair.facts.resets.iter().any(answered)
         });
         event.other_frame == 0 && !reset && dropped
     });
