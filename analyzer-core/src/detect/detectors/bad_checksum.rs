@@ -177,6 +177,12 @@ fn summary(scene: &Scene, finding: &Finding, [laundered, vanished, cut]: [u64; 3
             }
             format!("The host damages packets, {} of {}: {}.", count(total), count(of), parts.join(", "))
         }
+        Where::Inside if cut == total => format!(
+            "The guest sends packets that are damaged before they reach A, as it seems: the host, which translates what it \
+             finds right, let {} of {} with a wrong checksum leave as they were.",
+            count(total),
+            counted(of, "packet")
+        ),
         Where::Inside => format!(
             "The guest sends packets that are damaged before they reach A: {} of {} have a wrong checksum there.",
             count(total),

@@ -175,9 +175,24 @@ fn alone(scene: &Scene, direction: Direction, damaged: &mut Vec<Damaged>) {
             continue;
         }
         let (way, pair) = original.map_or((direction, event.pair), |(way, original)| (*way, original.pair));
-        let alias = Some(event.pair);
-        damaged.push(Damaged { event, direction: way, place: Where::Between, proof: Proof::Changed, pair, alias });
+        // Where the capture kept parts of packets, its original may have been wrong as well. A host that translates leaves as
+        // they are those that it finds wrong itself.
+        let (place, proof) = match (scene.presence[entry.index()].cut > 0, untranslated(scene, &event)) {
+            (false, _) => (Where::Between, Proof::Changed),
+            (true, false) => (Where::Unknown, Proof::Unclear),
+            (true, true) => (Where::Inside, Proof::Unclear),
+        };
+        damaged.push(Damaged { event, direction: way, place, proof, pair, alias: Some(event.pair) });
     }
+}
+
+/// Whether a packet left with its inner address although the host translates.
+fn untranslated(scene: &Scene, event: &Event) -> bool {
+    let sender = || scene.pair(event.pair)?.ends(Point::B);
+    let outbound = event.direction == Direction::Outbound as u8;
+    scene.topology.kind == TopologyKind::Nat
+        && outbound
+        && sender().is_some_and(|(inside, _)| scene.inside_network(inside))
 }
 
 /// Inbound packets that the host damaged before it looked them up: NAT does not find them, and drops them. What it answers
@@ -274,6 +289,7 @@ fn reasons(place: Where, total: u64, vanished: u64, packets: &[&Damaged]) -> Rea
     let changed = packets.iter().any(|packet| packet.proof == Proof::Changed && packet.event.other_frame != 0);
     let laundered = packets.iter().any(|packet| packet.proof == Proof::Laundered);
     let inferred = packets.iter().any(|packet| packet.proof == Proof::Inferred);
+    let unclear = place != Where::Between && packets.iter().any(|packet| packet.proof == Proof::Unclear);
     let known = total >= 3 && place != Where::Unknown;
     Reasons::default()
         .support(0.6, "the checksum does not verify, and it is not the pseudo-header's sum that offload leaves")
@@ -285,7 +301,12 @@ fn reasons(place: Where, total: u64, vanished: u64, packets: &[&Damaged]) -> Rea
         )
         .support_if(laundered, 0.6, "the payload of the same packet differs between the points")
         .support_if(total >= 3, 0.6, format!("{} of them", counted(total, "packet")))
-        .support_if(known && place != Where::Between, 0.3, "they are wrong at the first point that they pass")
+        .support_if(
+            known && place != Where::Between && !unclear,
+            0.3,
+            "they are wrong at the first point that they pass",
+        )
+        .support_if(known && unclear, 0.3, "the host did not translate them: it found them wrong when they came in")
         .contradict_if(
             place == Where::Unknown,
             0.2,
@@ -325,6 +346,9 @@ fn cite(scene: &Scene, claim: &mut Claim, packet: &Damaged) {
         }
         Proof::Inferred if event.b == 5 => {
             format!("{layer} wrong; at {} frame {} has other bytes", letter(point.other()), event.other_frame)
+        }
+        Proof::Unclear if event.other_frame == 0 => {
+            format!("{layer} wrong; {} kept too little to tell whether it was before", letter(point.other()))
         }
         Proof::Inferred | Proof::Unclear => {
             format!("{layer} wrong; at {} frame {} was cut", letter(point.other()), event.other_frame)
