@@ -6,6 +6,9 @@ use crate::flow::ingest::Stop;
 use crate::point::Direction;
 use crate::time::{MILLISECOND, SECOND};
 
+/// Packets that must have passed a capture, to prove that it did not run; a single one may be the host's own.
+const PROOF: u64 = 3;
+
 impl Engine<'_> {
     /// What each capture covers of the other's time. A capture that is read to its end covers up to its last record; but
     /// when the other point shows nothing afterwards that must have passed here first, its silence may be the fault
@@ -46,12 +49,24 @@ impl Engine<'_> {
         }
     }
 
+    /// The end of both captures: when packets of flows that a capture knows left the host at the other point after its last
+    /// record, it had been stopped, however shortly before.
+    #[cold]
+    pub(super) fn end_before_the_other(&mut self) {
+        for point in 0..2 {
+            let Some((_, last)) = self.points[point].presence.span else { continue };
+            let last = self.on_a(point, last);
+            let left: u64 = self.shards.iter().map(|shard| shard.left_after(1 - point, last)).sum();
+            if left >= PROOF {
+                self.overlap.to[point] = self.overlap.to[point].min(last);
+            }
+        }
+    }
+
     /// Times between the files of a set in which the capture did not run: the files show that something is missing, or
     /// the other point shows packets that must have passed here.
     #[cold]
     pub(super) fn update_holes(&mut self, point: usize) {
-        /// Packets that must have passed; a single one may be the host's own.
-        const PROOF: u64 = 3;
         let other = 1 - point;
         let through = if point == 1 { Direction::Inbound } else { Direction::Outbound };
         for hole in self.points[point].reader.holes() {

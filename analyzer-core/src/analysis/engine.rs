@@ -213,6 +213,7 @@ impl<'a> Engine<'a> {
             }
             target = (target * 2).min(self.room.window);
         }
+        self.end_before_the_other();
         let overlap = self.overlap;
         self.shards.par_iter_mut().for_each(|shard| shard.finish(&overlap));
         Ok(self)

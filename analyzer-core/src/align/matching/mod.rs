@@ -241,7 +241,8 @@ impl Shard {
                 (_, None) => break,
             }
         }
-        if self.next_sweep.is_none_or(|sweep| horizon >= sweep) {
+        // At the end of both captures what still waits tells which of them ended first, before it is concluded.
+        if horizon < i64::MAX && self.next_sweep.is_none_or(|sweep| horizon >= sweep) {
             self.sweep(horizon, window.overlap);
         }
     }

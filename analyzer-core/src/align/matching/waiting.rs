@@ -8,6 +8,7 @@ use crate::flow::tcp::{COPY_DISTANCE, Class};
 use crate::hash::mix;
 use crate::packet::row::tcp_flags;
 use crate::packet::{Checksum, Kind, Row};
+use crate::point::Point;
 use crate::seq;
 use crate::time::MILLISECOND;
 
@@ -236,6 +237,22 @@ impl Shard {
         const SLOWER: i64 = 4;
         let usual = self.tally.delays.iter().filter_map(|delays| delays.quantile(0.99)).max();
         self.least_wait = usual.map_or(GUARD, |usual| usual.saturating_mul(SLOWER).clamp(LEAST, WAIT));
+    }
+
+    /// Packets that left the host at a point after a time of A's clock and still wait for the copy that must have come in at the
+    /// other, of flows that this one knows. Resets and ICMP errors do not count: hosts make them.
+    #[cold]
+    pub fn left_after(&self, point: usize, time: i64) -> u64 {
+        let leaving = Point::BOTH[point].leaving().index();
+        let own = |node: &Node| {
+            let (slot, direction, at) =
+                ((node.place >> 2) as usize, (node.place >> 1 & 1) as usize, (node.place & 1) as usize);
+            let made = node.kind == Kind::IcmpError || node.kind == Kind::Tcp && node.flags & tcp_flags::RST != 0;
+            let leaves = at == point && direction == leaving;
+            leaves && !made && self.tracks[slot][direction][1 - point].matched > 0
+        };
+        let late = |node: &&Node| node.live && own(node) && self.on_a(node.place & 1, node.time) > time;
+        self.nodes.iter().filter(late).count() as u64
     }
 
     /// The end of both captures: nothing more will come.
