@@ -42,6 +42,8 @@ pub const COPY_DISTANCE: u16 = 16;
 pub const AT_ONCE: i64 = MILLISECOND / 2;
 /// The same without the room that the other needs, where several repetitions are seen.
 const SOONEST_REPETITION: i64 = 10 * MILLISECOND;
+/// The smallest retransmission timeout in use (Linux, `TCP_RTO_MIN`).
+const SHORTEST_TIMEOUT: i64 = 200 * MILLISECOND;
 /// Ranges acknowledged unseen that are remembered for one direction.
 const MAX_MISSED: usize = 16;
 /// The longest of them: sequence numbers compare within half of their space (RFC 9293, section 3.4).
@@ -163,6 +165,7 @@ fn out_of_line(
         own.next = end;
     }
     let limit = facts.frame_limit();
+    let (resumed, silence) = (facts.resumed[point], facts.silence[point]);
     let more = facts.more_mut(direction, point);
     if filled > 0 {
         more.late += 1;
@@ -178,6 +181,11 @@ fn out_of_line(
     let older = row.ip_id != 0 && (1..=COPY_DISTANCE).contains(&own.last_ip_id.wrapping_sub(row.ip_id));
     if (same_packet && row.seq == own.last_seq) || older {
         more.duplicates += 1;
+        // After a silence, what a sender repeated into it may come at once as well; a network that doubles makes two of one.
+        if row.ip_id == 0 && row.len > 0 && silence >= SHORTEST_TIMEOUT && row.time - resumed < SOONEST_REPETITION {
+            repeat_head(more, row, row.ip_len.min(limit));
+            note_held(more, resumed, silence);
+        }
         return Class::Duplicate;
     }
     if reverse.has(state::WINDOW_CLOSED) {
@@ -198,7 +206,6 @@ fn out_of_line(
             facts.probe[direction] = (0, 0);
         }
     }
-    let (resumed, silence) = (facts.resumed[point], facts.silence[point]);
     let more = facts.more_mut(direction, point);
     note_held(more, resumed, silence);
     if own.has(state::ACK) && !seq::after(end, own.acked) {

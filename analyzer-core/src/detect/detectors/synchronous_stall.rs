@@ -36,7 +36,7 @@ mod one_guest;
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{clock_time, counted, duration, point_name};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold};
-use crate::facts::{Event, EventKind, Gap};
+use crate::facts::{Event, EventKind, Gap, Stamp};
 use crate::packet::Family;
 use crate::point::{Direction, Point};
 use crate::report::{Directions, Finding, Fix, Severity, Where};
@@ -169,7 +169,7 @@ struct Proof {
     /// Repeated by the other side during the silence.
     repeated: BTreeMap<u32, Vec<Event>>,
     /// Delivered several times at once after it.
-    held: BTreeMap<u32, Vec<Event>>,
+    held: BTreeMap<u32, Vec<Stamp>>,
 }
 
 impl Proof {
@@ -212,10 +212,19 @@ fn judge(scene: &Scene, silence: &Silence) -> Option<(Where, Proof)> {
             proof.repeated.entry(event.pair).or_default().push(event);
         }
     }
-    for event in during(scene, direction, silence.to, Time(silence.to.0 + BURST)) {
-        proof.held.entry(event.pair).or_default().push(event);
+    let soon = Time(silence.to.0 + BURST);
+    for event in during(scene, direction, silence.to, soon) {
+        proof.held.entry(event.pair).or_default().push(Stamp { time: event.time, frame: event.frame });
     }
     proof.held.retain(|_, events| events.len() >= 2);
+    // Without an identification, repetitions that come at once look like copies of one packet: more than one of them are not.
+    for pair in scene.pairs.iter().filter(|pair| pair.is_tcp() && pair.family() == Family::V6) {
+        let held = pair.more(direction, entry).map_or(&[][..], |more| &more.held);
+        let at = |time| scene.clock.to_a(entry, time);
+        if let Some((first, _)) = held.iter().find(|(first, _)| (silence.to..=soon).contains(&at(first.time))) {
+            proof.held.entry(pair.serial).or_insert_with(|| vec![*first]);
+        }
+    }
     (proof.flows().len() >= 2 && proof.resumed(scene, silence)).then_some((place, proof))
 }
 
@@ -278,12 +287,12 @@ fn claim(scene: &Scene, silence: &Silence, place: Where, proof: &Proof) -> Optio
     for event in proof.repeated.values().filter_map(|events| events.last()).take(4) {
         claim.cite(scene, waiting.entry(), event.frame, event.time, "repeated into the silence");
     }
-    for event in proof.held.values().filter_map(|events| events.first()).take(4) {
+    for at in proof.held.values().filter_map(|held| held.first()).take(4) {
         claim.cite(
             scene,
             silence.direction.entry(),
-            event.frame,
-            event.time,
+            at.frame,
+            at.time,
             "the same bytes again at once: it had been held back",
         );
     }
