@@ -68,6 +68,7 @@ use crate::packet::Family;
 use crate::packet::row::tcp_flags;
 use crate::point::{Direction, Point};
 use crate::report::{Finding, Severity, Where};
+use crate::seq;
 use crate::time::SECOND;
 use crate::witness::sysctl::{
     DEFAULT_TTL, Setting, TCP_BE_LIBERAL, TCP_ESTABLISHED, TCP_MAX_RETRANS, TCP_UNACKNOWLEDGED,
@@ -247,11 +248,19 @@ fn made_by_rule(pair: &PairView, reset: &Reset) -> bool {
     !reset.partial && pair.track(reset.direction, reset.point).has(state::PARTIAL)
 }
 
+/// Whether the segment that a reset answers acknowledges what was never sent: neither this point nor the other saw the bytes, so
+/// that it is not this capture that missed them.
+fn acks_unsent(pair: &PairView, reset: &Reset) -> bool {
+    let there = pair.track(reset.direction, reset.point.other());
+    let sent = there.has(state::SEQ) && !seq::before(there.next, reset.seq);
+    reset.offender_acks_unseen && !sent
+}
+
 fn host_cause(scene: &Scene, pair: &PairView, reset: &Reset) -> &'static str {
     let idle = SPEC.timer(scene, "tcp-reset.idle", &OPEN);
     if reset.direction == Direction::Inbound || made_by_rule(pair, reset) {
         "firewall-reject"
-    } else if (beyond_window(reset) || reset.offender_acks_unseen) && !scene.witness.host.on(&TCP_BE_LIBERAL) {
+    } else if (beyond_window(reset) || acks_unsent(pair, reset)) && !scene.witness.host.on(&TCP_BE_LIBERAL) {
         "conntrack-invalid"
     } else if reset.idle as f64 >= idle {
         "nat-expired"
@@ -290,9 +299,9 @@ fn reasons(scene: &Scene, pair: &PairView, reset: &Reset, sender: Sender, cause:
             )
             .support_if(bare(reset), 0.4, "IP identification 0, window 0, no ACK: a stack without a socket made it")
             .support_if(made_by_rule(pair, reset), 0.5, rule)
-            .support_if(reset.offender_acks_unseen, 0.4, "the segment acknowledges bytes that were never sent")
+            .support_if(acks_unsent(pair, reset), 0.4, "the segment acknowledges bytes that were never sent")
             .support_if(
-                cause == "conntrack-invalid" && !reset.offender_acks_unseen,
+                cause == "conntrack-invalid" && !acks_unsent(pair, reset),
                 0.5,
                 format!(
                     "the segment lies {} beyond what was due, the window is {}",
