@@ -132,6 +132,8 @@ pub struct Claim {
     pub reasons: Reasons,
     /// Numbers that the conclusion needs; merged into `details` when a finding has one claim.
     pub details: Map<String, Value>,
+    /// When most of it began, where a packet or two came earlier that may have another reason.
+    pub bulk: Option<Time>,
     /// The detector that explains these packets, if one does.
     pub because: Option<&'static str>,
 }
@@ -155,6 +157,7 @@ impl Claim {
             frames: Vec::new(),
             reasons: Reasons::default(),
             details: Map::new(),
+            bulk: None,
             because: None,
         }
     }

@@ -138,7 +138,7 @@ fn explain(claims: &mut [Vec<Claim>]) {
     for claim in claims.iter_mut().flatten() {
         let Some((_, explained_by)) = EXPLAINED_BY.iter().find(|(symptom, _)| *symptom == claim.id) else { continue };
         let cause = explained_by.iter().find(|cause| {
-            let later = |first: &i64| claim.first.0 >= first.saturating_sub(LEAD);
+            let later = |first: &i64| claim.bulk.unwrap_or(claim.first).0 >= first.saturating_sub(LEAD);
             let by_link = LINK_FAULTS.contains(cause) && links.get(*cause).is_some_and(later);
             let by_flow = !claim.flows.is_empty()
                 && claim.flows.iter().all(|&flow| causes.get(&(**cause, flow)).is_some_and(later));

@@ -17,10 +17,7 @@ fn missed(capture: &Capture, seed: u64) -> Capture {
 }
 
 /// Cases that look otherwise when one of these runs misses a packet, and why.
-const EXCEPTIONS: &[(&str, &str)] = &[
-    ("rst_by_firewall", "the reset itself was missed, and there is only one"),
-    ("sync_firewall_new", "a packet of a flow missed well before the rule came: its losses began earlier, it seems"),
-];
+const EXCEPTIONS: &[(&str, &str)] = &[("rst_by_firewall", "the reset itself was missed, and there is only one")];
 
 #[test]
 fn what_a_capture_misses_now_and_then_changes_no_verdict() {

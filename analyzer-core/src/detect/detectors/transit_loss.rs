@@ -139,6 +139,9 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
         if claim.frames.is_empty() {
             continue;
         }
+        // A capture misses one now and then: that is no reason to tell the rest from what explains it.
+        let stray = usize::from(own.len() > STRAY);
+        claim.bulk = own.get(stray).map(|event| scene.clock.to_a(entry, event.time));
         claim.details.insert("lost".into(), lost.into());
         claim.details.insert("offered".into(), offered.into());
         let captured_badly = alibi::capture_explains(scene, exit, lost, offered);
@@ -204,6 +207,9 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
     }
     claims
 }
+
+/// Of more losses than that, a single one before them tells nothing of when they began.
+const STRAY: usize = 4;
 
 /// Times, in the entry point's clock, at which the far capture demonstrably missed packets: 50 ms around each, in order
 /// and apart.
