@@ -205,6 +205,24 @@ def stall(run, flows, seconds, place, udp=0, into=True):
                 expect=[finding("synchronous-stall", where=place, flows=flows, duration=seconds)], also=["retransmission"])
 
 
+@case("stall_guest_ipv6", flows=4, seconds=1.6)
+def stall_ipv6(run, flows, seconds):
+    """IPv6: the guest's link freezes for {seconds} s, holds what it has, and resumes."""
+    n = run.network(mode="route", ipv6=True, wires=("inside",))
+    w = run.wire("inside")
+    run.tcp(80, ipv6=True).exchange()
+    with run.capture("-s 128", "-s 128"):
+        for i in range(flows):
+            run.tcp(443 + i, ipv6=True, timeout=20).talk(0.15)
+        time.sleep(1.5)
+        w.freeze()
+        time.sleep(seconds)
+        w.thaw()
+        time.sleep(1.7)
+    return dict(facts=f"the wire (inside) holds all frames for {seconds} s, then delivers them",
+                expect=[finding("synchronous-stall", where="inside", flows=flows, duration=seconds)], also=["retransmission"])
+
+
 @case("stall_one_guest", flows=6, seconds=1.1)
 @case("stall_one_guest_sends", flows=8, seconds=0.9, into=False, inside="10.77.3")
 def stall_one_guest(run, flows, seconds, into=True, **net):

@@ -266,3 +266,29 @@ def rst_peer_many(run, flows, port):
         other.exchange(times=6, pause=0.2)
     return dict(facts=f"SO_LINGER 0 and close of {flows} server sockets at once",
                 expect=[finding("tcp-reset", where="outside", cause="peer-abort", flows=flows)], also=["synchronous-drop"])
+
+
+@case("rst_host_ipv6", port=443, flows=3)
+@case("rst_firewall_inbound_ipv6", port=8443, flows=2, reject=True)
+def rst_ipv6(run, port, flows, reject=False):
+    """IPv6 behind masquerade: {flows} connections are reset by the host, whose entries are gone (conntrack -F) or whose rule rejects what comes in (reject: {reject})."""
+    n = run.network(mode="route", ipv6=True)
+    n.masquerade6()
+    run.tcp(80, ipv6=True).exchange()       # neighbour discovery may take seconds
+    with run.capture("-s 128", "-s 128"):
+        live, other = [run.tcp(port, ipv6=True) for _ in range(flows)], run.tcp(8000, ipv6=True)
+        for t in live:
+            t.exchange(times=5, pause=0.1)
+        if reject:
+            rule = n.host.rule("forward", f"oifname virbr0 tcp sport {port}", "reject with tcp reset", priority=0)
+        else:
+            n.host("conntrack -F -f ipv6")
+        for t in live:
+            t.send(t.s, 500)
+        time.sleep(0.5)
+        assert other.exchange()
+        time.sleep(0.5)
+    dead = sum(was_reset(t.s) for t in live)
+    assert dead == flows and (not reject or rule.count == flows)
+    return dict(facts=f"{dead} of {flows} server sockets were reset by the host", also=["synchronous-drop", "transit-loss"],
+                expect=[finding("tcp-reset", where="between", cause="firewall-reject" if reject else "nat-state-lost", flows=flows)])

@@ -248,6 +248,12 @@ class Net:
         self.host("nft 'add chain ip nat post { type nat hook postrouting priority 100; }'")
         self.host(f"nft add rule ip nat post ip saddr {self.inside}.0/24 oifname {self.up} {match} masquerade {to}")
 
+    def masquerade6(self):
+        """Translates the guests' IPv6 addresses to the uplink's."""
+        self.host("nft add table ip6 nat")
+        self.host("nft 'add chain ip6 nat post { type nat hook postrouting priority 100; }'")
+        self.host(f"nft add rule ip6 nat post ip6 saddr fd00:122::/64 oifname {self.up} masquerade")
+
     def forward_port(self, port, guest=None, to=None, proto="tcp"):
         """An inbound service: PORT of the host's outer address leads to the guest."""
         guest = guest or self.guest
