@@ -2,6 +2,7 @@
 
 use super::handful::Handful;
 use super::holes::Holes;
+use super::latest::Latest;
 use super::message::EchoPace;
 use std::ops::{Deref, DerefMut};
 
@@ -194,8 +195,9 @@ pub struct TrackMore {
     pub retransmissions: u32,
     /// Sequence ranges not seen here (yet).
     pub holes: Holes,
-    /// Ranges whose first copy came here after later ones, between the points; the latest few.
-    pub overtaken: Handful<(u32, u32)>,
+    /// Ranges whose first copy came here after later ones, between the points; the latest few: a sender repeats them within a
+    /// round trip.
+    pub overtaken: Latest<(u32, u32), 16>,
     /// Packets seen twice.
     pub duplicates: u32,
     /// Duplicate ACKs in a row, sent by the other end for this direction's data.
@@ -286,7 +288,7 @@ impl TrackMore {
         late: 0,
         retransmissions: 0,
         holes: Holes::NONE,
-        overtaken: Handful::NONE,
+        overtaken: Latest::NONE,
         duplicates: 0,
         duplicate_acks: 0,
         missed: Handful::NONE,

@@ -14,9 +14,6 @@ use crate::time::{MILLISECOND, SECOND};
 
 /// Most silences kept of a flow.
 const MAX_PAUSES: usize = 8;
-/// Ranges overtaken between the points that are remembered for one direction of a flow: a sender repeats them within a
-/// round trip, so that the latest are enough.
-const MAX_OVERTAKEN: usize = 16;
 
 /// Whether a row with the number and the identification of the packet right before it is that same packet.
 pub(super) fn captured_twice(row: &Row, own: &Track) -> bool {
@@ -200,11 +197,7 @@ pub(super) fn settle_offender(facts: &mut PairFacts, point: usize, frame: u32, f
 pub(super) fn overtaken(facts: &mut PairFacts, seen: &Seen, row: &Row, node: &Node) {
     let (low, high) =
         (seq::later(row.seq, node.seq), seq::earlier(row.seq.wrapping_add(row.len), node.seq.wrapping_add(node.len)));
-    let ranges = &mut facts.more_mut(seen.direction, 1 - seen.direction).overtaken;
-    if ranges.len() == MAX_OVERTAKEN {
-        ranges.remove(0);
-    }
-    ranges.push((low, high));
+    facts.more_mut(seen.direction, 1 - seen.direction).overtaken.push((low, high));
 }
 
 #[cold]
