@@ -230,7 +230,7 @@ impl<'a> Engine<'a> {
 
     /// Leaves out what is before or after the time asked for.
     pub(super) fn bound(&mut self, time: [Option<Moment>; 2]) {
-        self.points.iter_mut().for_each(|point| drop(point.peek(1)));
+        self.points.iter_mut().for_each(|point| point.peek(1));
         let firsts = [0, 1].map(|point| self.points[point].first_time().map(|time| self.on_a(point, time)));
         // Times of day and spans are of the inner capture; when it is empty there is nothing to find anyway.
         let first = firsts[0].or(firsts[1]).unwrap_or(0);
@@ -251,13 +251,15 @@ impl<'a> Engine<'a> {
         // packets of B have it.
         let mut known: Hashed<(Option<(i64, u32)>, u32)> = Hashed::default();
         let mut flows: Hashed<u32> = Hashed::default();
-        for (row, key) in self.points[0].peek(PEEK).filter(|(row, _)| distinctive(row)) {
+        let [a, b] = &mut self.points;
+        rayon::join(|| a.peek(PEEK), || b.peek(PEEK));
+        for (row, key) in a.ahead().filter(|(row, _)| distinctive(row)) {
             let next = flows.len() as u32;
             let way = *flows.entry(fingerprint(key)).or_insert(next) * 2 + u32::from(row.has(bits::FROM_HIGH));
             known.entry(content(row)).and_modify(|known| known.0 = None).or_insert((Some((row.time, way)), 0));
         }
         let mut pairs = Vec::new();
-        for (row, _) in self.points[1].peek(PEEK).filter(|(row, _)| distinctive(row)) {
+        for (row, _) in b.ahead().filter(|(row, _)| distinctive(row)) {
             let key = content(row);
             let Some((first, seen)) = known.get_mut(&key) else { continue };
             *seen += 1;

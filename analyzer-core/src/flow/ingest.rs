@@ -260,8 +260,8 @@ impl Ingest {
         self.table.forget();
     }
 
-    /// Decodes about `bytes` of the capture ahead, for a look at what it holds.
-    pub fn peek(&mut self, bytes: u64) -> impl Iterator<Item = (&Row, &FlowKey)> {
+    /// Decodes about `bytes` of the capture ahead, for a look at what it holds: see [`ahead`](Self::ahead).
+    pub fn peek(&mut self, bytes: u64) {
         let end = self.reader.decoded_bytes() + bytes;
         while self.reader.decoded_bytes() < end {
             if self.queue_next(1, self.end) == 0 && !self.reader.turn(self.end) {
@@ -269,6 +269,11 @@ impl Ingest {
             }
         }
         self.disordered |= self.queue.slack() > 0;
+        self.queue.put_in_order();
+    }
+
+    /// What was decoded ahead, in the order of time.
+    pub fn ahead(&self) -> impl Iterator<Item = (&Row, &FlowKey)> {
         self.queue.iter()
     }
 

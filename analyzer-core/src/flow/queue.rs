@@ -169,7 +169,7 @@ impl Queue {
         self.newest
     }
 
-    /// Time of the first row, once they have been put in order by [`iter`](Self::iter).
+    /// Time of the first row, once they have been [put in order](Self::put_in_order).
     pub(super) fn first_time(&self) -> Option<i64> {
         self.places.first().map(|place| place.time)
     }
@@ -240,11 +240,15 @@ impl Queue {
         (&mut self.rows, &self.keys)
     }
 
-    /// The rows in order.
-    pub(super) fn iter(&mut self) -> impl Iterator<Item = (&Row, &FlowKey)> {
+    /// Puts all rows in order.
+    pub(super) fn put_in_order(&mut self) {
         if self.unsorted {
             self.sort();
         }
+    }
+
+    /// The rows, once they have been [put in order](Self::put_in_order).
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Row, &FlowKey)> {
         self.places.iter().map(|place| (&self.rows[place.slot as usize], &self.keys[place.slot as usize]))
     }
 
