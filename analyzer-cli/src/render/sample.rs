@@ -243,12 +243,12 @@ pub(crate) fn trace(report: &Report) -> Trace {
         serial: number as u32,
         protocol: name.protocol,
         keys: [&name.a, &name.b].map(|name| key(name.as_deref()?)),
+        seen: [Some((after(number as i64), after(5260 + number as i64))); 2],
         sides: [[12, 11], [9, 14]].map(|packets| {
             packets.map(|packets: u32| Side {
                 packets,
                 bytes: u64::from(packets) * 700,
                 matched: 9,
-                seen: Some((after(number as i64), after(5260 + number as i64))),
                 trouble: Some(Box::new(Trouble { unmatched: packets - 9, ..Trouble::default() })),
             })
         }),

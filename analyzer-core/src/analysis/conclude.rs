@@ -116,25 +116,30 @@ impl Engine<'_> {
         (scene.missed, scene.left_out) = rayon::join(|| detect::missed(&scene), || detect::left_out(&scene));
         scene.coverage = detect::coverage(&scene);
         let findings = detect::run(&scene, self.detectors);
+        let charts = match [a.traffic, b.traffic] {
+            [Some(a), Some(b)] => Charts::new(&scene, &[a, b], &delays, coarse),
+            _ => Charts::default(),
+        };
+        // Makes room for the numbers of flows.
+        drop(take(&mut scene.events));
         let pairs = take(&mut scene.pairs);
-        let listed = self.flows.iter().filter_map(|flow| Some([flow.keys[0]?, flow.keys[1]?]));
-        let keys = pairs.iter().filter_map(|view| Some([view.a?, view.b?])).chain(listed).collect();
         // Finished flows are among the numbers already when all were asked for.
-        let wanted = |view: &&PairView| if self.every_flow { !closed.contains(&view.serial) } else { view.eventful() };
+        let wanted = |view: &PairView| if self.every_flow { !closed.contains(&view.serial) } else { view.eventful() };
         let mut stats = self.flows;
-        let room = self.room.listed.saturating_sub(stats.len());
-        let wanted: Vec<&PairView> = pairs.iter().filter(wanted).take(room).collect();
-        stats.par_extend(wanted.into_par_iter().map(FlowStats::new));
+        let mut room = self.room.listed.saturating_sub(stats.len());
+        let (listed, others): (Vec<&PairView>, Vec<&PairView>) = pairs.iter().partition(|view| {
+            let listed = room > 0 && wanted(view);
+            room -= usize::from(listed);
+            listed
+        });
+        stats.par_extend(listed.into_par_iter().map(FlowStats::new));
+        let keys = others.into_iter().filter_map(|view| Some([view.a?, view.b?])).collect();
         stats.sort_unstable_by_key(|flow| flow.serial);
         for flow in &mut stats {
             flow.settle(&clock);
         }
         // Many small pieces, and nobody waits until they are freed.
         rayon::spawn(move || drop(pairs));
-        let charts = match [a.traffic, b.traffic] {
-            [Some(a), Some(b)] => Charts::new(&scene, &[a, b], &delays, coarse),
-            _ => Charts::default(),
-        };
         let trace = Trace {
             clock,
             bounds: self.bounds,

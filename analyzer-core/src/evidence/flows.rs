@@ -21,6 +21,8 @@ pub struct FlowStats {
     pub keys: [Option<FlowKey>; 2],
     /// By point: whether the higher end of the key is the inner one.
     pub inside_is_high: [bool; 2],
+    /// By point: its first and its last packet there, on A's clock.
+    pub seen: [Option<(Time, Time)>; 2],
     /// By direction and point.
     pub sides: [[Side; 2]; 2],
     /// Retransmissions by direction whose original passed one point and never the other.
@@ -44,8 +46,6 @@ pub struct Side {
     pub matched: u32,
     /// Bytes of the IP packets.
     pub bytes: u64,
-    /// First and last packet, on A's clock.
-    pub seen: Option<(Time, Time)>,
     /// What few flows have: a box, since there may be as many flows as there is memory for.
     pub trouble: Option<Box<Trouble>>,
 }
@@ -96,6 +96,7 @@ impl FlowStats {
             protocol: view.protocol_name(),
             keys: [view.a, view.b],
             inside_is_high: view.inside_is_high,
+            seen: Point::BOTH.map(|point| seen(view, point)),
             sides: Direction::BOTH.map(|direction| Point::BOTH.map(|point| side(view, direction, point))),
             lost_between: facts.lost_between,
             lost_between_bytes: facts.lost_between_bytes,
@@ -108,10 +109,8 @@ impl FlowStats {
     /// Puts its times on A's clock, once that is known.
     pub(crate) fn settle(&mut self, clock: &ClockMap) {
         for point in Point::BOTH {
-            for direction in Direction::BOTH {
-                let side = &mut self.sides[direction.index()][point.index()];
-                side.seen = side.seen.map(|(first, last)| (clock.to_a(point, first.0), clock.to_a(point, last.0)));
-            }
+            let seen = &mut self.seen[point.index()];
+            *seen = seen.map(|(first, last)| (clock.to_a(point, first.0), clock.to_a(point, last.0)));
         }
     }
 
@@ -129,18 +128,27 @@ impl FlowStats {
 
     /// First packet at either point, on A's clock.
     pub fn first(&self) -> Option<Time> {
-        self.sides.iter().flatten().filter_map(|side| Some(side.seen?.0)).min()
+        self.seen.iter().flatten().map(|seen| seen.0).min()
     }
 
     /// Last packet at either point, on A's clock.
     pub fn last(&self) -> Option<Time> {
-        self.sides.iter().flatten().filter_map(|side| Some(side.seen?.1)).max()
+        self.seen.iter().flatten().map(|seen| seen.1).max()
     }
+}
+
+/// First and last packet at a point, in its clock.
+fn seen(view: &PairView, point: Point) -> Option<(Time, Time)> {
+    let times = Direction::BOTH.into_iter().filter_map(|direction| {
+        let first = view.facts.first[direction.index()][point.index()];
+        let last = view.track(direction, point).last().filter(|_| first.frame > 0)?;
+        Some((Time(first.time), Time(last.time)))
+    });
+    times.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)))
 }
 
 fn side(view: &PairView, direction: Direction, point: Point) -> Side {
     let track = view.track(direction, point);
-    let first = view.facts.first[direction.index()][point.index()];
     let trouble = view.more(direction, point).map(|more| Trouble {
         unmatched: more.unmatched,
         edge: more.edge,
@@ -154,7 +162,6 @@ fn side(view: &PairView, direction: Direction, point: Point) -> Side {
         packets: track.packets,
         matched: track.matched,
         bytes: track.bytes,
-        seen: track.last().filter(|_| first.frame > 0).map(|last| (Time(first.time), Time(last.time))),
         trouble: trouble.filter(|trouble| *trouble != Trouble::default()).map(Box::new),
     }
 }

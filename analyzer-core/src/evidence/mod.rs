@@ -61,7 +61,7 @@ pub struct Trace {
     pub flows: Vec<FlowStats>,
     /// Flows beyond those.
     pub flows_left_out: u64,
-    /// What flows are called at A and at B, also those that are not listed.
+    /// What further flows, which are not listed, are called at A and at B.
     pub keys: Vec<[FlowKey; 2]>,
     /// The files of each point, to tell frames of a set by one number.
     pub files: [Files; 2],
@@ -92,7 +92,8 @@ impl Trace {
     /// What flows are called at the other point, by what they are called at `point`.
     fn names(&self, point: Point) -> HashMap<FlowKey, Vec<FlowKey>> {
         let mut names: HashMap<FlowKey, Vec<FlowKey>> = HashMap::new();
-        for keys in &self.keys {
+        let listed = self.flows.iter().filter_map(|flow| Some([flow.keys[0]?, flow.keys[1]?]));
+        for keys in listed.chain(self.keys.iter().copied()) {
             let (here, there) = (keys[point.index()], keys[point.other().index()]);
             let list = names.entry(here).or_default();
             if list.len() < MOST_NAMES && !list.contains(&there) {
