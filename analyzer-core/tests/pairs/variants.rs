@@ -36,6 +36,32 @@ const EXCEPTIONS: &[(&str, &[&str], &str)] = &[
         "no checksum can be verified, or not where the packets came in",
     ),
     (
+        "corrupt_laundered",
+        &[
+            "A cut to 68",
+            "B cut to 68",
+            "both cut to 68",
+            "A cut to 96",
+            "both cut to 96",
+            "B cut to 128",
+            "both tagged, B cut to 96",
+        ],
+        "the payload was cut off at one point: its checksums cannot be compared",
+    ),
+    (
+        "corrupt_laundered_udp_ipv6",
+        &[
+            "A cut to 68",
+            "B cut to 68",
+            "both cut to 68",
+            "A cut to 96",
+            "both cut to 96",
+            "B cut to 128",
+            "both tagged, B cut to 96",
+        ],
+        "the payload was cut off at one point: its checksums cannot be compared",
+    ),
+    (
         "corrupt_outside_in",
         &["B cut to 68", "B cut to 128", "both cut to 68", "both cut to 96", "both tagged, B cut to 96"],
         "no checksum can be verified where the damaged packets are",

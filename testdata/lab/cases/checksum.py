@@ -1,4 +1,5 @@
 """Checksums: damaged on the way, or never finished."""
+import socket
 import time
 
 from labkit.run import case, finding
@@ -54,6 +55,60 @@ def corrupt_udp(run, way, port, mode="nat"):
         w.mode = 0
     count = w.stop()["damaged"]
     return dict(facts=f"{count} of {sent} datagrams damaged between the points",
+                expect=[finding("bad-checksum", where="between", cause="corrupted", packets=count)])
+
+
+def launder(way, percent, ipv6, udp):
+    """Flips one bit of the payload and makes the checksum right again, as a device does that takes the sum over what it holds."""
+    ethertype, protocol, l4 = (b"\x86\xdd", 20, 54) if ipv6 else (b"\x08\0", 23, 34)
+
+    def rule(frame, direction, wire):
+        if wire.mode and direction == way and len(frame) > 150 and frame[12:14] == ethertype and frame[protocol] == (17 if udp else 6) and wire.random.random() < percent / 100:
+            wire.count["damaged"] += 1
+            data = bytearray(frame)
+            at, check = l4 + (8 if udp else 32) + 2 * wire.random.randrange(20), l4 + (6 if udp else 16)
+            before = int.from_bytes(data[at:at + 2], "big")
+            data[at] ^= 1 << wire.random.randrange(1, 7)
+            total = (~int.from_bytes(data[check:check + 2], "big") & 0xFFFF) + (~before & 0xFFFF) + int.from_bytes(data[at:at + 2], "big")    # RFC 1624
+            while total >> 16:
+                total = (total & 0xFFFF) + (total >> 16)
+            data[check:check + 2] = (~total & 0xFFFF).to_bytes(2, "big")
+            return [bytes(data)]
+    return rule
+
+
+@case("corrupt_laundered", port=443)
+@case("corrupt_laundered_udp", port=5004, udp=True)
+@case("corrupt_laundered_udp_ipv6", port=5004, udp=True, ipv6=True)
+def corrupt_laundered(run, port, udp=False, ipv6=False, percent=12):
+    """One bit flips in {percent} % of what leaves, between the points, and the checksum is made right again (UDP: {udp}, IPv6: {ipv6})."""
+    n = run.network(mode="route", ipv6=ipv6, wires=("between",))
+    w = run.wire("between", launder("out", percent, ipv6, udp))
+    if ipv6:
+        run.tcp(80, ipv6=True).exchange()       # neighbour discovery may take seconds
+    with run.capture():
+        if udp:
+            family, address = (socket.AF_INET6, n.server_address6) if ipv6 else (socket.AF_INET, n.server_address)
+            far, near = n.server.socket(family, socket.SOCK_DGRAM), n.guest.socket(family, socket.SOCK_DGRAM)
+            far.bind((address, port))
+            near.connect((address, port))
+            near.send(bytes(60))
+            far.sendto(bytes(60), far.recvfrom(100)[1])
+            w.mode = 1
+            for _ in range(90):
+                near.send(run.random.randbytes(run.random.choice([120, 160])))
+                time.sleep(0.03)
+            far.close(), near.close()
+        else:
+            t = run.tcp(port)
+            t.exchange()
+            w.mode = 1
+            t.bulk(t.c, 24000, rate=9000, chunk=300).join(20)
+        time.sleep(0.4)
+        w.mode = 0
+    count = w.stop()["damaged"]
+    assert count >= 4, count
+    return dict(facts=f"{count} packets damaged between the points, their checksums made right again",
                 expect=[finding("bad-checksum", where="between", cause="corrupted", packets=count)])
 
 

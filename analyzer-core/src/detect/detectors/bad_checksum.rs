@@ -5,11 +5,14 @@
 //! # In paired captures
 //! Set as `corrupted` when any of the following is true; the place is where the damage happened:
 //! - a checksum is right (or still partial) at the point that the packet passes first and wrong at the other: between;
-//! - it is right at both points and the payload differs: damage that somebody covered with a new checksum, between;
+//! - it is right at both points and the payload differs: damage that somebody covered with a new checksum, between; of
+//!   datagrams without an IP identification, one vanishes and another one of the same length stands at the other point at that
+//!   moment, `bad-checksum.packets` times and far more often than by chance;
 //! - it is wrong at both points, or wrong at the first one and the packet goes no further: before the first point, which
 //!   is inside for outbound packets and outside for inbound ones;
 //! - a packet with a wrong checksum stands at the second point alone, and one of the same size at the first point alone
-//!   within a tenth of a second: its header was damaged between; if that one is wrong as well, before the first point;
+//!   within a tenth of a second: its header was damaged between; if that one is wrong as well, or was cut off and the host did
+//!   not translate the packet, before the first point;
 //! - it is wrong at the second point, and the first one kept too little of it (snap length) to verify: between, if some of
 //!   its bytes differ or the host translated it, which it does with right checksums only; else it is not known where.
 //!

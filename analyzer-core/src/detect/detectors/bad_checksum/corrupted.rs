@@ -8,7 +8,7 @@ use crate::facts::{Event, EventKind, Reset, Run};
 use crate::packet::row::tcp_flags;
 use crate::point::{Direction, Point};
 use crate::report::{Directions, Severity, TopologyKind, Where};
-use crate::time::MILLISECOND;
+use crate::time::{MILLISECOND, SECOND};
 use std::collections::BTreeMap;
 
 /// How a damaged packet was recognised.
@@ -49,6 +49,7 @@ pub(super) fn corrupted(scene: &Scene) -> Vec<Claim> {
     }
     for direction in Direction::BOTH {
         alone(scene, direction, &mut damaged);
+        exchanged(scene, direction, &mut damaged);
     }
     // Who damaged some damaged the others of their way as well.
     for direction in Direction::BOTH {
@@ -186,6 +187,56 @@ fn alone(scene: &Scene, direction: Direction, damaged: &mut Vec<Damaged>) {
     }
 }
 
+/// Datagrams that nothing but their bytes could tell from others of their flow (no identification, as over IPv6), and whose bytes
+/// were changed together with their checksums: one goes in and is lost, it seems, and another one of the same length comes out at
+/// that moment.
+fn exchanged(scene: &Scene, direction: Direction, damaged: &mut Vec<Damaged>) {
+    /// How far apart the two may be at least and at most: forwarding takes microseconds, a queue some milliseconds.
+    const APART: (i64, i64) = (MILLISECOND, 20 * MILLISECOND);
+    /// How many times as many as chance brings so close together.
+    const CHANCE: f64 = 3.0;
+    let (entry, exit) = (direction.entry(), direction.exit());
+    if Point::BOTH.iter().any(|point| scene.presence[point.index()].cut > 0) {
+        return;
+    }
+    let usual = scene.tally.delays[direction.index()].quantile(0.99).unwrap_or_default();
+    let apart = usual.saturating_mul(2).clamp(APART.0, APART.1);
+    let least = SPEC.value(scene, "bad-checksum.packets");
+    let wrong: Vec<u32> =
+        scene.events(EventKind::WrongChecksum, exit, direction).iter().map(|event| event.frame).collect();
+    for pair in scene.pairs.iter().filter(|pair| pair.both() && pair.is_udp()) {
+        let of = |point| scene.pair_events(EventKind::Unmatched, point, direction, pair.serial);
+        let (lost, new) = (of(entry), of(exit));
+        let (Some(first), Some(last)) = (lost.first(), lost.last()) else { continue };
+        if (lost.len().min(new.len()) as f64) < least {
+            continue;
+        }
+        let time = |point, event: &Event| scene.clock.to_a(point, event.time).0;
+        let mut twins: Vec<(&Event, &Event)> = Vec::new();
+        let mut rest = new.iter().filter(|event| !wrong.contains(&event.frame)).peekable();
+        for event in lost {
+            let at = time(entry, event);
+            while rest.next_if(|other| time(exit, other) < at - APART.0).is_some() {}
+            if let Some(other) = rest.next_if(|other| time(exit, other) <= at + apart && other.size == event.size) {
+                twins.push((event, other));
+            }
+        }
+        let lasted = (last.time - first.time).max(SECOND);
+        let by_chance = lost.len() as f64 * new.len() as f64 * (apart + APART.0) as f64 / lasted as f64;
+        let most = twins.len() * 2 >= lost.len().max(new.len());
+        if most && twins.len() as f64 >= least + CHANCE * by_chance {
+            damaged.extend(twins.iter().map(|(event, other)| Damaged {
+                event: Event { other_frame: event.frame, ..**other },
+                direction,
+                place: Where::Between,
+                proof: Proof::Laundered,
+                pair: pair.serial,
+                alias: None,
+            }));
+        }
+    }
+}
+
 /// Whether a packet left with its inner address although the host translates.
 fn untranslated(scene: &Scene, event: &Event) -> bool {
     let sender = || scene.pair(event.pair)?.ends(Point::B);
@@ -291,8 +342,13 @@ fn reasons(place: Where, total: u64, vanished: u64, packets: &[&Damaged]) -> Rea
     let inferred = packets.iter().any(|packet| packet.proof == Proof::Inferred);
     let unclear = place != Where::Between && packets.iter().any(|packet| packet.proof == Proof::Unclear);
     let known = total >= 3 && place != Where::Unknown;
+    let wrong = packets.iter().any(|packet| packet.proof != Proof::Laundered);
     Reasons::default()
-        .support(0.6, "the checksum does not verify, and it is not the pseudo-header's sum that offload leaves")
+        .support_if(
+            wrong,
+            0.6,
+            "the checksum does not verify, and it is not the pseudo-header's sum that offload leaves",
+        )
         .support_if(changed, 0.8, "the same packet is right where it came in")
         .support_if(
             inferred,
