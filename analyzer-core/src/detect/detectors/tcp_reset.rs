@@ -239,13 +239,18 @@ fn claim(scene: &Scene, pair: &PairView, reset: &Reset, sender: Sender, why: &st
     claim
 }
 
+/// Whether the packets beside a reset have partial checksums, which a card finishes: then the reset's own tells who made it.
+fn finished_by_card(pair: &PairView, reset: &Reset) -> bool {
+    reset.partial || pair.track(reset.direction, reset.point).has(state::PARTIAL)
+}
+
 /// Whether the checksum of a reset of the host's shows that a firewall rule made it.
 fn made_by_rule(pair: &PairView, reset: &Reset) -> bool {
     if pair.family() != Family::V6 {
         return reset.partial;
     }
     // The card finishes checksums, so that the stack would have left this one partial.
-    !reset.partial && pair.track(reset.direction, reset.point).has(state::PARTIAL)
+    !reset.partial && finished_by_card(pair, reset)
 }
 
 /// Whether the segment that a reset answers acknowledges what was never sent: neither this point nor the other saw the bytes, so
@@ -308,6 +313,11 @@ fn reasons(scene: &Scene, pair: &PairView, reset: &Reset, sender: Sender, cause:
                     counted(u64::from(reset.offender_jump), "byte"),
                     count(u64::from(reset.offender_window))
                 ),
+            )
+            .contradict_if(
+                matches!(cause, "nat-state-lost" | "nat-expired") && !finished_by_card(pair, reset),
+                0.1,
+                "a rule that rejects would look the same: no packet shows that a card finishes checksums here",
             )
             .contradict_if(loss > 0.001, 0.3, format!("the capture of {there} missed {:.1} % itself", loss * 100.0)),
         Sender::Path => reasons.support(0.3, "it crosses both points").support_if(foreign, 0.6, ttl).support_if(
