@@ -107,7 +107,7 @@ pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
                 .contradict_if(scan, 0.5, format!("the asker looks for {vain} addresses: a scan"));
         }
     }
-    for (&(_, asker), claim) in &mut claims {
+    for (&(_, asker), claim) in claims.iter_mut().filter(|(_, claim)| claim.severity != Severity::Info) {
         claim.explains = waiting(scene, claim, asker);
     }
     claims.into_values().collect()

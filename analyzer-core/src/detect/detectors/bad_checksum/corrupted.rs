@@ -9,7 +9,7 @@ use crate::packet::row::tcp_flags;
 use crate::point::{Direction, Point};
 use crate::report::{Directions, Severity, TopologyKind, Where};
 use crate::time::{MILLISECOND, SECOND};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// How a damaged packet was recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -202,7 +202,7 @@ fn exchanged(scene: &Scene, direction: Direction, damaged: &mut Vec<Damaged>) {
     let usual = scene.tally.delays[direction.index()].quantile(0.99).unwrap_or_default();
     let apart = usual.saturating_mul(2).clamp(APART.0, APART.1);
     let least = SPEC.value(scene, "bad-checksum.packets");
-    let wrong: Vec<u32> =
+    let wrong: HashSet<u32> =
         scene.events(EventKind::WrongChecksum, exit, direction).iter().map(|event| event.frame).collect();
     for pair in scene.pairs.iter().filter(|pair| pair.both() && pair.is_udp()) {
         let of = |point| scene.pair_events(EventKind::Unmatched, point, direction, pair.serial);
