@@ -7,8 +7,8 @@
 
 use std::io::{self, Read};
 
-/// Size of the buffer in its normal state: large enough to make system calls rare, small enough to stay in the second-level cache.
-const CHUNK: usize = 256 << 10;
+/// Size of the buffer in its normal state: large enough to make system calls rare, small enough to stay in cache.
+const CHUNK: usize = 1 << 20;
 
 /// How far [`Input::scan`] looks for a place to go on from before it gives up.
 pub(super) const SCAN_LIMIT: u64 = 16 << 20;
