@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod matching;
+pub mod offers;
 pub mod pairing;
 pub mod steps;
 pub mod survey;

@@ -10,6 +10,7 @@
 //! one-sided pair, whose later packets go on offering themselves: the other capture may merely have started later.
 
 use super::matching::{Shard, WAIT};
+use super::offers::{DISTINCTIVE, Index, Offer, content, offer_keys};
 use crate::align::clock::{BRIDGE_NOISE, Coarse};
 use crate::facts::Room;
 use crate::flow::ingest::Ingest;
@@ -22,84 +23,12 @@ use crate::point::Point;
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 
-/// Most keys in one generation of offers: what a table of 65,536 places takes before it doubles.
-const MAX_OFFERS: usize = 56 * 1024;
 /// Packets of flows without a partner that may always be held.
 const LEAST_HELD: usize = 1024;
 /// Most addresses that are remembered as inside or outside.
 const MAX_ADDRESSES: usize = 32 * 1024;
-/// Most bytes of payload that two datagrams must share to be paired by content and ports alone.
-pub const DISTINCTIVE: u32 = 16;
-
 /// TTLs that senders start with: Linux and BSD, Windows, routers.
 const FRESH_TTL: [u8; 3] = [64, 128, 255];
-
-/// Who offered a key.
-#[derive(Clone, Copy, Debug)]
-struct Offer {
-    time: i64,
-    /// Flow << 1 | whether the packet's source was the high endpoint of the flow's key; [`STRUCK`] when two flows of one
-    /// point offered the key.
-    flow: u32,
-    /// Upper half of the flow's fingerprint, in case its place was taken by another.
-    print: u32,
-}
-
-const STRUCK: u32 = u32::MAX;
-
-impl Offer {
-    fn flow(&self) -> u32 {
-        self.flow >> 1
-    }
-
-    fn is_from_high(&self) -> bool {
-        self.flow & 1 == 1
-    }
-
-    fn same_flow(&self, other: &Self) -> bool {
-        (self.flow(), self.print) == (other.flow(), other.print)
-    }
-}
-
-type Offers = Hashed<Offer>;
-
-/// Two generations of offers: when the younger is full or old, the elder goes.
-#[derive(Debug, Default)]
-struct Index {
-    young: Offers,
-    old: Offers,
-    since: Option<i64>,
-}
-
-impl Index {
-    fn find(&self, key: u64) -> Option<Offer> {
-        self.young.get(&key).or_else(|| self.old.get(&key)).filter(|offer| offer.flow != STRUCK).copied()
-    }
-
-    fn offer(&mut self, key: u64, offer: Offer, lifetime: i64) {
-        let since = *self.since.get_or_insert(offer.time);
-        if self.young.len() >= MAX_OFFERS || offer.time.saturating_sub(since) > lifetime {
-            std::mem::swap(&mut self.old, &mut self.young);
-            self.young.clear();
-            self.since = Some(offer.time);
-        }
-        self.young
-            .entry(key)
-            .and_modify(|known| {
-                if known.flow == STRUCK {
-                    return;
-                }
-                if known.same_flow(&offer) {
-                    known.time = offer.time;
-                } else if offer.time.saturating_sub(known.time) > WAIT {
-                    *known = offer;
-                } else {
-                    known.flow = STRUCK;
-                }
-            })
-            .or_insert(offer);
-    }
-}
 
 /// A packet of an unpaired flow.
 #[derive(Debug)]
@@ -653,70 +582,5 @@ pub(crate) fn private(end: Endpoint) -> bool {
     match end.ip() {
         std::net::IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
         std::net::IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
-    }
-}
-
-/// What of a packet survives any rewriting between the points.
-pub(crate) fn content(row: &Row) -> u64 {
-    match row.kind {
-        Kind::Tcp => {
-            let ack = if row.is(tcp_flags::ACK) { row.ack } else { 0 };
-            let control = u64::from(row.flags & (tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST)) << 32;
-            let window = if row.len == 0 { u64::from(row.window) << 40 } else { 0 };
-            mix(u64::from(row.seq) << 32 | u64::from(ack), row.head ^ control ^ window ^ 0x9e37_79b9_7f4a_7c15)
-        }
-        Kind::IcmpEcho => {
-            mix(row.head ^ u64::from(row.len), u64::from(row.seq & 0xffff) << 16 | u64::from(row.window) | 1 << 40)
-        }
-        Kind::IcmpError => {
-            mix(row.head ^ (row.kind as u64) << 56, u64::from(row.len) << 16 | 1 << 50) ^ u64::from(row.seq)
-        }
-        // Not the sum of the payload: it is unknown where the snap length cut the packet, and that may be one point only.
-        _ => mix(row.head ^ (row.kind as u64) << 56, u64::from(row.len) << 16 | 1 << 50),
-    }
-}
-
-/// What of a segment is in the first fourteen bytes of its header.
-fn numbers(row: &Row) -> u64 {
-    let ack = if row.is(tcp_flags::ACK) { row.ack } else { 0 };
-    mix(u64::from(row.seq) << 32 | u64::from(ack), u64::from(row.flags) << 32 ^ 0xa076_1d64_78bd_642f)
-}
-
-/// The keys under which a packet is offered, best first; returns how many.
-fn offer_keys(row: &Row, source: Endpoint, destination: Endpoint, keys: &mut [u64; 6]) -> usize {
-    let content = content(row);
-    let end = |end: Endpoint, salt: u64| {
-        mix(end.address as u64 ^ (end.address >> 64) as u64 ^ salt, u64::from(end.port) ^ salt.rotate_left(32))
-    };
-    let ports = u64::from(source.port) << 16 | u64::from(destination.port);
-    match row.kind {
-        // Unique by itself, and told apart by its direction through seq and ack; with both ends for made-up traffic whose
-        // connections share their numbers. An ICMP error quotes what is unique.
-        Kind::Tcp | Kind::IcmpError => {
-            keys[0] = mix(content ^ end(source, 1), end(destination, 2));
-            keys[1] = content;
-            if row.kind == Kind::IcmpError {
-                return 2;
-            }
-            // A short snap length at one point may have left no more of the segment than its numbers.
-            keys[2] = numbers(row);
-            3
-        }
-        Kind::Arp | Kind::Link => {
-            keys[0] = mix(content ^ end(source, 1), end(destination, 2));
-            1
-        }
-        _ => {
-            keys[0] = mix(content ^ end(source, 1), end(destination, 2));
-            keys[1] = mix(content ^ end(destination, 3), u64::from(source.port) + 3);
-            keys[2] = mix(content ^ end(source, 4), u64::from(destination.port) + 4);
-            keys[3] = mix(content ^ end(destination, 5), 5);
-            keys[4] = mix(content ^ end(source, 6), 6);
-            if row.len < DISTINCTIVE || row.head == 0 {
-                return 5;
-            }
-            keys[5] = mix(content ^ 7, ports);
-            6
-        }
     }
 }

@@ -2,7 +2,7 @@
 //! their heads share nothing, or one of them was set meanwhile.
 
 use super::clock::{Coarse, Match, coarse_offset};
-use super::pairing::content;
+use super::offers::content;
 use super::steps::{self, Leaps, Sample};
 use crate::capture::{CaptureSet, Steps};
 use crate::flow::ingest::Ingest;

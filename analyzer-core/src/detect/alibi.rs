@@ -8,6 +8,10 @@ use crate::point::{Direction, Point};
 use crate::report::Coverage;
 use std::net::IpAddr;
 
+/// Bytes of an IP packet that every path carries as a rule, so that a smaller one is not lost for its size (RFC 9000, section
+/// 14; BASE_PLPMTU of RFC 8899).
+pub const CARRIED: u32 = 1200;
+
 /// Shortest run of a flow's matched packets that proves that both captures and both filters cover it.
 const PROOF: u64 = 1;
 

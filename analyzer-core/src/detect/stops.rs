@@ -1,6 +1,7 @@
 //! When flows stopped crossing for good: what `synchronous-drop` finds, and what keeps the host's silence from being taken
 //! for a fault of new connections alone.
 
+use super::alibi;
 use super::scene::{PairView, Scene};
 use crate::facts::{Fate, IcmpSeen, Run, Stamp, TrackMore, state};
 use crate::packet::Family;
@@ -166,13 +167,11 @@ fn by_host(scene: &Scene, pair: &PairView, usual: [f64; 2]) -> Option<Stop> {
 /// Whether a direction's last packets were too large for the path: its sender was told so, or they are larger than all that
 /// were ever acknowledged. Smaller ones may well cross. Or what does not cross is the ICMP error that would tell it.
 pub(super) fn too_large(pair: &PairView, direction: Direction, run: &Run) -> bool {
-    /// Paths carry this much (RFC 9000, section 14), so that smaller packets are not lost for their size.
-    const CARRIED: u32 = 1200;
     let told = |error: &IcmpSeen| error.too_big() && error.direction == direction.reverse();
     let tells = |error: &IcmpSeen| error.point == direction.entry() && error.at.frame == run.first.frame;
     let acked = pair.facts.largest_acked[direction.index()];
     pair.facts.icmp.iter().any(|error| told(error) || tells(error))
-        || (pair.is_tcp() && acked > 0 && run.smallest > acked.max(CARRIED))
+        || (pair.is_tcp() && acked > 0 && run.smallest > acked.max(alibi::CARRIED))
 }
 
 /// Whether the far capture may have missed the run: some of its packets were acknowledged. One of them now and then is of

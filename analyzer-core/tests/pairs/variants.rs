@@ -15,6 +15,17 @@ const COOKED: u32 = 113;
 const COOKED_2: u32 = 276;
 const SECOND: i64 = 1_000_000_000;
 
+/// Variants in which a point lacks payload.
+const CUT: &[&str] = &[
+    "A cut to 68",
+    "B cut to 68",
+    "both cut to 68",
+    "A cut to 96",
+    "both cut to 96",
+    "B cut to 128",
+    "both tagged, B cut to 96",
+];
+
 /// Verdicts that variants of a case cannot have, and why.
 const EXCEPTIONS: &[(&str, &[&str], &str)] = &[
     (
@@ -35,32 +46,8 @@ const EXCEPTIONS: &[(&str, &[&str], &str)] = &[
         ],
         "no checksum can be verified, or not where the packets came in",
     ),
-    (
-        "corrupt_laundered",
-        &[
-            "A cut to 68",
-            "B cut to 68",
-            "both cut to 68",
-            "A cut to 96",
-            "both cut to 96",
-            "B cut to 128",
-            "both tagged, B cut to 96",
-        ],
-        "the payload was cut off at one point: its checksums cannot be compared",
-    ),
-    (
-        "corrupt_laundered_udp_ipv6",
-        &[
-            "A cut to 68",
-            "B cut to 68",
-            "both cut to 68",
-            "A cut to 96",
-            "both cut to 96",
-            "B cut to 128",
-            "both tagged, B cut to 96",
-        ],
-        "the payload was cut off at one point: its checksums cannot be compared",
-    ),
+    ("corrupt_laundered", CUT, "the payload was cut off at one point: its checksums cannot be compared"),
+    ("corrupt_laundered_udp_ipv6", CUT, "the payload was cut off at one point: its checksums cannot be compared"),
     (
         "corrupt_outside_in",
         &["B cut to 68", "B cut to 128", "both cut to 68", "both cut to 96", "both tagged, B cut to 96"],

@@ -3,7 +3,7 @@
 
 use super::waiting::Node;
 use super::{ETHERNET_MTU, Seen};
-use crate::align::pairing::DISTINCTIVE;
+use crate::align::offers::DISTINCTIVE;
 use crate::facts::{Fate, IcmpSeen, MAX_ICMP, MAX_RESETS, MAX_TOLD, PairFacts, Reset, Stamp, Track, pair_flags, state};
 use crate::flow::tcp;
 use crate::packet::row::{bits, tcp_flags};

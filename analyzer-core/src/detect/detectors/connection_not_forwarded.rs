@@ -172,8 +172,10 @@ fn lively(scene: &Scene, time: Time) -> usize {
 /// Whether the host stopped forwarding altogether: then new connections are not the point. Flows that it reset it had only
 /// forgotten.
 fn stopped(scene: &Scene) -> bool {
+    /// Two may meet by chance.
+    const TOGETHER: usize = 3;
     let together = stops::together(&stops::stops(scene), false, SECOND);
-    together.len() >= 3 && together.iter().any(|stop| stop.end == End::Host)
+    together.len() >= TOGETHER && together.iter().any(|stop| stop.end == End::Host)
 }
 
 fn cause(scene: &Scene, stuck: &[&PairView], first: Time) -> (&'static str, Option<String>) {

@@ -52,7 +52,8 @@
 //!
 //! # References
 //! RFC 9293 section 3.5.3; RFC 5961 section 3; Linux `nf_conntrack-sysctl` (`nf_conntrack_tcp_be_liberal`,
-//! `nf_conntrack_tcp_timeout_established`), `tcp_v6_send_response` and `nf_send_reset6`; Weaver, Sommer and Paxson, "Detecting Forged TCP Reset Packets" (NDSS 2009).
+//! `nf_conntrack_tcp_timeout_established`), `tcp_v6_send_response` and `nf_send_reset6`; Weaver,
+//! Sommer and Paxson, "Detecting Forged TCP Reset Packets" (NDSS 2009).
 
 mod habits;
 mod sender;

@@ -122,13 +122,11 @@ pub(super) fn probes(
     const TRIES: u32 = 3;
     /// What crosses is at least so many times what is lost: probes are few beside the data.
     const BESIDE: u64 = 5;
-    /// The size that every path passes (BASE_PLPMTU, RFC 8899 section 5.1.2), so that nobody probes for less.
-    const BASE: u32 = 1200;
     /// Other losses beside them, which say nothing of a host (see `transit-loss.packets`).
     const OTHERS: usize = 2;
     let crossed = &scene.tally.steps[direction.index()][direction.exit().index()];
     let largest = crossed.iter().rposition(|packets| *packets > 0).unwrap_or(0);
-    let probes = events.iter().filter(|event| event.size > BASE && size_step(event.size) > largest).count();
+    let probes = events.iter().filter(|event| event.size > alibi::CARRIED && size_step(event.size) > largest).count();
     let few =
         pair.more(direction, direction.entry()).is_some_and(|more| more.run.count.max(more.longest.count) <= TRIES);
     probes > 0 && few && events.len() - probes <= OTHERS && lost * BESIDE <= offered
