@@ -79,6 +79,7 @@ mod hash;
 mod options;
 pub mod packet;
 mod point;
+mod prefetch;
 pub mod report;
 mod seq;
 pub mod time;

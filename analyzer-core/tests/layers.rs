@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// witnesses are what the host says besides.
 const LAYERS: &[&str] = &["capture", "packet", "facts", "flow", "align", "witness", "detect", "evidence"];
 /// Small plain vocabulary that every layer may use.
-const VOCABULARY: &[&str] = &["error", "hash", "options", "point", "report", "seq", "time"];
+const VOCABULARY: &[&str] = &["error", "hash", "options", "point", "prefetch", "report", "seq", "time"];
 /// The only module that names every layer.
 const TOP: &str = "analysis";
 
@@ -92,6 +92,24 @@ fn a_layer_knows_only_those_before_it() {
         }
     }
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+#[test]
+fn one_function_is_unsafe() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is in a workspace");
+    let mut files = Vec::new();
+    for folder in ["analyzer-core/src", "analyzer-cli/src", "benches/src", "benches/benches"] {
+        sources(&root.join(folder), &mut files);
+    }
+    let mut found = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).expect("a source is text");
+        let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+        let places =
+            code.filter(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe"));
+        found.extend(places.map(|_| file.strip_prefix(root).expect("below the workspace").to_owned()));
+    }
+    assert_eq!(found, [Path::new("analyzer-core/src/prefetch.rs")]);
 }
 
 #[test]

@@ -11,9 +11,12 @@ use crate::flow::table::{Entry, Flow, FlowTable, UNPAIRED, fingerprint};
 use crate::packet::row::{bits, tcp_flags};
 use crate::packet::{Decoder, Detail, FlowKey, Kind, Row};
 use crate::point::Direction;
+use crate::prefetch::prefetch;
 
-/// Rows whose table slots are touched before any is resolved, so that the cache misses overlap.
+/// Rows that are decoded before the first of them is looked up, so that the table's lines are under way meanwhile.
 const BATCH: usize = 64;
+/// Rows ahead of the one that is looked up that are asked for: put in order, they do not stand beside one another.
+const AHEAD: usize = 8;
 
 /// Rows that are decoded before those that can be put in order are looked up; at least half as many as wait.
 const CHUNK: usize = 512;
@@ -349,7 +352,8 @@ impl Ingest {
         self.reader.each(until, most, |record| {
             let (slot, row, key) = self.queue.room();
             self.decoder.decode_into(record, &mut self.batch.details, row, key);
-            self.queue.push(slot);
+            let print = self.table.announce(key);
+            self.queue.push(slot, print);
         })
     }
 
@@ -359,10 +363,8 @@ impl Ingest {
         let mut queue = std::mem::take(&mut self.queue);
         let mut taken = std::mem::take(&mut self.taken);
         queue.take(until, border, &mut taken);
-        let (rows, keys) = queue.slots_mut();
-        for slots in taken.chunks(BATCH) {
-            self.resolve(rows, keys, slots);
-        }
+        let (rows, keys, prints) = queue.slots_mut();
+        self.resolve(rows, keys, prints, &taken);
         queue.give_back(&mut taken);
         self.queue = queue;
         self.taken = taken;
@@ -414,16 +416,18 @@ impl Ingest {
     fn read(&mut self, until: i64, bytes: u64) {
         let mut rows = [Row::default(); BATCH];
         let mut keys = [FlowKey::default(); BATCH];
+        let mut prints = [0_u64; BATCH];
         let end = self.reader.decoded_bytes() + bytes;
         let until = until.min(self.end);
         loop {
             let mut filled = 0;
             let mut stop = None;
             while filled < BATCH {
-                let mut room = rows[filled..].iter_mut().zip(&mut keys[filled..]);
+                let mut room = rows[filled..].iter_mut().zip(&mut keys[filled..]).zip(&mut prints[filled..]);
                 filled += self.reader.each(until, BATCH - filled, |record| {
-                    if let Some((row, key)) = room.next() {
+                    if let Some(((row, key), print)) = room.next() {
                         self.decoder.decode_into(record, &mut self.batch.details, row, key);
+                        *print = self.table.announce(key);
                     }
                 });
                 if filled < BATCH {
@@ -434,7 +438,7 @@ impl Ingest {
                     }
                 }
             }
-            self.resolve(&mut rows, &keys, &IN_FILE_ORDER[..filled]);
+            self.resolve(&mut rows, &keys, &prints, &IN_FILE_ORDER[..filled]);
             if stop.is_none() && self.reader.decoded_bytes() >= end {
                 stop = Some(Stop::Bytes);
             }
@@ -461,22 +465,18 @@ impl Ingest {
         }
     }
 
-    /// Finds the flows of a few rows, named by their slots, and files copies of the rows, each with its flow.
+    /// Finds the flows of rows, named by their slots, and files copies of the rows, each with its flow.
     #[inline(never)]
-    fn resolve(&mut self, rows: &mut [Row], keys: &[FlowKey], slots: &[u32]) {
-        let mut prints = [0_u64; BATCH];
-        for (print, &slot) in prints.iter_mut().zip(slots) {
-            *print = fingerprint(&keys[slot as usize]);
-        }
-        let mut touched = 0;
-        for print in &prints[..slots.len()] {
-            touched ^= self.table.touch(*print);
-        }
-        std::hint::black_box(touched);
+    fn resolve(&mut self, rows: &mut [Row], keys: &[FlowKey], prints: &[u64], slots: &[u32]) {
         self.packets += slots.len() as u64;
         let (mut first, mut last) = self.presence.span.unwrap_or((i64::MAX, i64::MIN));
-        for (&slot, &print) in slots.iter().zip(&prints) {
-            let (row, key) = (&mut rows[slot as usize], &keys[slot as usize]);
+        for (index, &slot) in slots.iter().enumerate() {
+            if let Some(&next) = slots.get(index + AHEAD) {
+                let row = &rows[next as usize];
+                prefetch(row);
+                prefetch(&row.reserved);
+            }
+            let (row, key, print) = (&mut rows[slot as usize], &keys[slot as usize], prints[slot as usize]);
             let mut attributed = if row.kind == Kind::IcmpError { self.attribute(row, key) } else { None };
             let (row, key, print) = match &mut attributed {
                 Some((row, key)) => (row, &*key, fingerprint(key)),

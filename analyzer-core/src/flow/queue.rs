@@ -86,6 +86,8 @@ impl Spread {
 pub(super) struct Queue {
     rows: Vec<Row>,
     keys: Vec<FlowKey>,
+    /// Hashes of the keys.
+    prints: Vec<u64>,
     free: Vec<u32>,
     /// In the order of the file; once they are sorted, in that of their times.
     places: Vec<Place>,
@@ -113,15 +115,17 @@ impl Queue {
         } else {
             self.rows.push(Row::default());
             self.keys.push(FlowKey::default());
+            self.prints.push(0);
             self.rows.len() - 1
         };
         (slot as u32, &mut self.rows[slot], &mut self.keys[slot])
     }
 
-    /// Puts the row that was decoded to a slot behind those that wait, even if it is a little older. A clock that was set back
-    /// is no disorder.
+    /// Puts the row that was decoded to a slot, with the hash of its key, behind those that wait, even if it is a little older. A
+    /// clock that was set back is no disorder.
     #[inline]
-    pub(super) fn push(&mut self, slot: u32) {
+    pub(super) fn push(&mut self, slot: u32, print: u64) {
+        self.prints[slot as usize] = print;
         let time = self.rows[slot as usize].time;
         if self.places.is_empty() {
             self.earliest = time;
@@ -235,9 +239,9 @@ impl Queue {
         self.free.append(taken);
     }
 
-    /// The rows and keys that slots name.
-    pub(super) fn slots_mut(&mut self) -> (&mut [Row], &[FlowKey]) {
-        (&mut self.rows, &self.keys)
+    /// The rows that slots name, their keys and the hashes of those.
+    pub(super) fn slots_mut(&mut self) -> (&mut [Row], &[FlowKey], &[u64]) {
+        (&mut self.rows, &self.keys, &self.prints)
     }
 
     /// Puts all rows in order.
@@ -276,13 +280,16 @@ impl Queue {
         if self.free.len() <= spare.max(self.places.len()) {
             return;
         }
-        let (mut rows, mut keys) = (Vec::with_capacity(spare), Vec::with_capacity(spare));
+        let mut rows = Vec::with_capacity(spare);
+        let mut keys = Vec::with_capacity(spare);
+        let mut prints = Vec::with_capacity(spare);
         for place in &mut self.places {
             rows.push(self.rows[place.slot as usize]);
             keys.push(self.keys[place.slot as usize]);
+            prints.push(self.prints[place.slot as usize]);
             place.slot = (rows.len() - 1) as u32;
         }
-        (self.rows, self.keys, self.free) = (rows, keys, Vec::new());
+        (self.rows, self.keys, self.prints, self.free) = (rows, keys, prints, Vec::new());
     }
 
     /// Frees the memory, when nothing waits.
@@ -301,7 +308,7 @@ mod tests {
     fn push(queue: &mut Queue, frame: u32, time: i64) {
         let (slot, row, _) = queue.room();
         *row = Row { time, frame, ..Row::default() };
-        queue.push(slot);
+        queue.push(slot, 0);
     }
 
     fn take(queue: &mut Queue, until: i64, border: i64) -> Vec<(i64, u32)> {

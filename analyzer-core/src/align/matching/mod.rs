@@ -28,6 +28,7 @@ use crate::flow::tcp::{COPY_DISTANCE, Class};
 use crate::flow::{SHARDS, USUAL_FLOWS, tcp};
 use crate::packet::row::{bits, tcp_flags};
 use crate::packet::{Checksum, Detail, Kind, Row};
+use crate::prefetch::prefetch;
 use crate::time::{EARLIEST, LATEST, MILLISECOND, SECOND};
 use notes::{
     after_reset, captured_twice, note_dns, note_echo, note_icmp, note_larger, note_largest, note_options, note_pause,
@@ -41,7 +42,7 @@ pub const WAIT: i64 = 3 * SECOND;
 const MIN_PAUSE: i64 = 250 * MILLISECOND;
 /// Shortest silence of both directions that is remembered for what follows it.
 const NOTABLE_SILENCE: i64 = 100 * MILLISECOND;
-/// Rows ahead whose pairs are brought into the cache.
+/// Rows that are looked ahead for at once.
 const AHEAD: usize = 32;
 /// Payload above this length on the wire is a superframe (an Ethernet MTU and its headers).
 const ETHERNET_MTU: u32 = 1500;
@@ -218,22 +219,23 @@ impl Shard {
         let [mut a, mut b] = window.rows;
         let on_a = |b: &[Row]| b.first().map_or(i64::MAX, |row| window.coarse.to_a(row.time));
         let mut first_b = on_a(b);
-        let mut touched = [0; 2];
+        // Rows of each point that may be taken before the next look ahead.
+        let mut ready = [0; 2];
         loop {
             match (a.split_first(), b.split_first()) {
                 (Some((row, rest)), _) if row.time <= first_b => {
-                    if touched[0] == 0 {
-                        touched[0] = self.touch(0, a);
+                    if ready[0] == 0 {
+                        ready[0] = self.look_ahead(0, a, a.len() == window.rows[0].len());
                     }
-                    touched[0] -= 1;
+                    ready[0] -= 1;
                     a = rest;
                     self.row::<0>(row, window, row.time);
                 }
                 (_, Some((row, rest))) => {
-                    if touched[1] == 0 {
-                        touched[1] = self.touch(1, b);
+                    if ready[1] == 0 {
+                        ready[1] = self.look_ahead(1, b, b.len() == window.rows[1].len());
                     }
-                    touched[1] -= 1;
+                    ready[1] -= 1;
                     b = rest;
                     self.row::<1>(row, window, first_b);
                     first_b = on_a(b);
@@ -247,23 +249,38 @@ impl Shard {
         }
     }
 
-    /// Reads what the next rows of a point need of their pairs in a tight loop, so that the cache misses overlap. Returns how
-    /// many rows that were.
+    /// Asks for what the next rows of a point will need, so that the cache misses overlap with one another and with the work on
+    /// the rows before: the next few's rare facts, whose places their pairs tell; those behind them their pairs; and the
+    /// rows behind those themselves. `first` are the first of a window, for whose pairs nobody has asked yet. Returns how many rows
+    /// may be taken before the next look.
     #[inline(never)]
-    fn touch(&self, point: usize, rows: &[Row]) -> usize {
-        let rows = &rows[..rows.len().min(AHEAD)];
-        let mut sum = 0;
-        for row in rows {
-            let (slot, direction) = ((row.flow >> 1) as usize, (row.flow & 1) as usize);
-            let (tracks, facts) = (&self.tracks[slot], &self.facts[slot]);
-            let own = &tracks[direction];
-            sum ^= own[0].packets ^ own[1].packets ^ tracks[1 - direction][point].packets ^ u32::from(facts.flags);
-            // What datagrams and packets out of order look at stands behind pointers.
-            let more = facts.more_or_nothing(direction, point);
-            sum ^= facts.talking_since[0][0].frame ^ more.late ^ more.duplicate_acks;
+    fn look_ahead(&self, point: usize, rows: &[Row], first: bool) -> usize {
+        let (next, behind) = rows.split_at(rows.len().min(AHEAD));
+        let (pairs, behind) = behind.split_at(behind.len().min(AHEAD));
+        for row in &behind[..behind.len().min(AHEAD)] {
+            prefetch(row);
+            prefetch(&row.reserved);
         }
-        std::hint::black_box(sum);
-        rows.len()
+        let unasked = if first { next } else { &[] };
+        for row in unasked.iter().chain(pairs) {
+            let slot = (row.flow >> 1) as usize;
+            let (tracks, facts) = (&self.tracks[slot], &self.facts[slot]);
+            let direction = (row.flow & 1) as usize;
+            prefetch(&tracks[direction][0]);
+            prefetch(&tracks[direction][1]);
+            prefetch(&tracks[1 - direction][point]);
+            // What TCP's payload asks for, and what datagrams and packets out of order do.
+            prefetch(facts);
+            prefetch(&facts.more);
+        }
+        for row in next {
+            let facts = &self.facts[(row.flow >> 1) as usize];
+            let more = facts.more_or_nothing((row.flow & 1) as usize, point);
+            prefetch(&more.late);
+            prefetch(&more.duplicate_acks);
+            prefetch(&facts.talking_since[0][0].frame);
+        }
+        next.len()
     }
 
     /// A time of a point (0 for A, 1 for B) on A's clock.
