@@ -3,6 +3,7 @@
 //! `cargo run --example custom_detector -- virbr0.pcap uplink.pcap`
 
 use analyzer_core::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold, fix, merge, text};
+use analyzer_core::facts::SynOptions;
 use analyzer_core::report::{Directions, Where};
 use analyzer_core::{Analysis, Detector, Direction, Finding, Options, Point, Severity};
 use std::error::Error;
@@ -62,7 +63,7 @@ fn slow(scene: &Scene, pair: &PairView, limit: i64) -> Option<Claim> {
     let syns = pair.facts.syn.as_ref()?;
     // The guest's SYN and the peer's, each where they were seen: times are in the clock of their point.
     let syn = |direction: Direction, point: Point| {
-        Some(syns[direction.index()][point.index()]).filter(|syn| syn.seen).map(|syn| syn.first)
+        Some(syns[direction.index()][point.index()]).filter(SynOptions::seen).map(|syn| syn.first)
     };
     let (asked, answered) = (syn(Direction::Outbound, Point::A)?, syn(Direction::Inbound, Point::A)?);
     let (left, came) = (syn(Direction::Outbound, Point::B)?, syn(Direction::Inbound, Point::B)?);

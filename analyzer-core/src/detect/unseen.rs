@@ -71,5 +71,5 @@ fn ended(pair: &PairView, end: i64) -> Option<CutOff<'_>> {
 fn round_trip(pair: &PairView) -> Option<i64> {
     let syn = pair.facts.syn.as_deref()?;
     let [out, back] = [&syn[0][0], &syn[1][0]];
-    (out.seen && back.seen).then(|| (back.first.time - out.first.time).abs())
+    (out.seen() && back.seen()).then(|| (back.first.time - out.first.time).abs())
 }

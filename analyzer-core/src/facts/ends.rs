@@ -25,6 +25,7 @@ pub const MAX_TOLD: usize = 64;
 
 /// Payload that went one way, with none the other way in between.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, packed(4))]
 #[non_exhaustive]
 pub struct Turn {
     /// Time of its first packet.

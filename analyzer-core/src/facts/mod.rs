@@ -25,7 +25,7 @@ pub use holes::Holes;
 pub use latest::Latest;
 pub use link::{Asked, Echo, LinkFacts, SpanningTree, Unanswered};
 pub use message::{DnsFacts, EchoPace, Question};
-pub use pair::{PairFacts, Rare, pair_flags};
+pub use pair::{PairFacts, Rare, Talk, pair_flags};
 pub use room::{GivenUp, Room};
 pub use tally::{DelayHistogram, Delays, Passing, SIZE_CLASSES, STEPS_OF_SIZE, Tally, size_class, size_step};
 pub use track::{Head, NO_NODE, Run, Seldom, Stamp, SynOptions, Track, TrackMore, state};

@@ -21,7 +21,8 @@ pub mod pair_flags {
 }
 
 /// The facts of a flow pair that are not per packet. The first cache line is what payload of TCP at B touches, the second what
-/// datagrams and packets out of order do. What most flows never have is [`Rare`], and read and written as if it stood here.
+/// datagrams and packets out of order do. What datagrams alone have is [`Talk`]. What most flows never have is [`Rare`], and read
+/// and written as if it stood here.
 #[derive(Clone, Debug, Default)]
 #[repr(C, align(64))]
 #[non_exhaustive]
@@ -35,6 +36,8 @@ pub struct PairFacts {
     pub largest_acked: [u32; 2],
     /// Largest IP packet on the wire by the MSS of both SYNs; 0 while none was seen. Larger frames are superframes.
     pub segment_limit: u32,
+    /// Serial number; never used twice.
+    pub serial: u32,
     /// See [`pair_flags`].
     pub flags: u8,
     /// IP protocol, or 0.
@@ -43,35 +46,45 @@ pub struct PairFacts {
     pub more: [[Option<Box<TrackMore>>; 2]; 2],
     /// Rare facts of the pair.
     rare: Option<Box<Rare>>,
-    /// Serial number; never used twice.
-    pub serial: u32,
+    /// What datagrams have.
+    talk: Option<Box<Talk>>,
     /// QUIC destination connection id bytes by direction: first four, and packets that differed.
     pub dcid: [(u32, u32); 2],
-    /// The latest notable silence of both directions, by point, in nanoseconds.
-    pub silence: [i64; 2],
-    /// Times of the packets that ended these silences.
-    pub resumed: [i64; 2],
     /// First packet by direction and point.
     pub first: [[Stamp; 2]; 2],
     /// TCP, by direction: what the entry point had seen when the first segment passed the exit point (sequence number).
     pub seen_before: [u32; 2],
+    /// SYN options by direction and point.
+    pub syn: Option<Box<[[SynOptions; 2]; 2]>>,
+    /// The latest notable silence of both directions, by point, in nanoseconds.
+    pub silence: [i64; 2],
+    /// Times of the packets that ended these silences.
+    pub resumed: [i64; 2],
     /// Longest silence of both directions at B, of a second or more, that ended with a packet of this direction that
     /// crossed: what a NAT entry is known to live through.
     pub survived: [i64; 2],
-    /// SYN options by direction and point.
-    pub syn: Option<Box<[[SynOptions; 2]; 2]>>,
+    /// Silences of outbound at A into which inbound spoke: since when, and the first packet after. The longest few.
+    pub pauses: Box<[(i64, Stamp)]>,
 }
+
+/// The facts of a flow pair of UDP, by direction and point.
+#[derive(Clone, Debug, Default)]
+#[repr(C)]
+#[non_exhaustive]
+pub struct Talk {
+    /// The first datagram of the current turn (see [`Track::next`](super::Track::next)).
+    pub since: [[Stamp; 2]; 2],
+    /// The longest silence that ended, in nanoseconds, of those into which the other direction spoke.
+    pub longest_pause: [[i64; 2]; 2],
+}
+
+/// What is read of a pair without datagrams.
+static NO_TALK: Talk = Talk { since: [[Stamp::NONE; 2]; 2], longest_pause: [[0; 2]; 2] };
 
 /// The facts of a flow pair that most TCP connections do not have.
 #[derive(Clone, Debug, Default)]
 #[repr(C)]
 pub struct Rare {
-    /// UDP, by direction and point: the first datagram of the current turn (see [`Track::next`](super::Track::next)).
-    pub talking_since: [[Stamp; 2]; 2],
-    /// UDP, by direction and point: the longest silence that ended, in nanoseconds, of those into which the other direction spoke.
-    pub longest_pause: [[i64; 2]; 2],
-    /// Silences of outbound at A into which inbound spoke: since when, and the first packet after. The longest few.
-    pub pauses: Vec<(i64, Stamp)>,
     /// Resets, in order; at most [`MAX_RESETS`](super::MAX_RESETS).
     pub resets: Vec<Reset>,
     /// Resets in all.
@@ -102,9 +115,6 @@ pub struct Rare {
 
 /// What is read of a pair that has nothing rare.
 static NOTHING: Rare = Rare {
-    talking_since: [[Stamp::NONE; 2]; 2],
-    longest_pause: [[0; 2]; 2],
-    pauses: Vec::new(),
     resets: Vec::new(),
     reset_count: 0,
     icmp: Vec::new(),
@@ -151,10 +161,6 @@ impl Rare {
         self.lost_beyond.reverse();
         self.lost_beyond_spurious.reverse();
         self.reported_twice.reverse();
-        self.talking_since.reverse();
-        self.longest_pause.reverse();
-        // Those of the other direction were not kept.
-        self.pauses.clear();
         if let Some(dns) = &mut self.dns {
             dns.flip();
         }
@@ -164,7 +170,7 @@ impl Rare {
 impl PairFacts {
     /// The facts of a pair of which nothing is known yet.
     pub fn new(serial: u32, protocol: u8) -> Self {
-        Self { protocol, serial, ..Self::default() }
+        Self { serial, protocol, ..Self::default() }
     }
 
     /// Swaps the directions.
@@ -177,6 +183,12 @@ impl PairFacts {
         if let Some(rare) = &mut self.rare {
             rare.flip();
         }
+        if let Some(talk) = &mut self.talk {
+            talk.since.reverse();
+            talk.longest_pause.reverse();
+        }
+        // Those of the other direction were not kept.
+        self.pauses = Box::default();
         self.turn.side = flipped(self.turn.side);
         self.dcid.reverse();
         self.seen_before.reverse();
@@ -193,6 +205,18 @@ impl PairFacts {
     #[inline]
     pub fn rare_mut(&mut self) -> Option<&mut Rare> {
         self.rare.as_deref_mut()
+    }
+
+    /// What datagrams have, all zero where there were none.
+    #[inline]
+    pub fn talk(&self) -> &Talk {
+        self.talk.as_deref().unwrap_or(&NO_TALK)
+    }
+
+    /// What datagrams have, made on first use.
+    #[inline]
+    pub fn talk_mut(&mut self) -> &mut Talk {
+        self.talk.get_or_insert_default()
     }
 
     /// Above this length a frame is a superframe: the MTU that the SYNs imply, an Ethernet MTU before one is known.
@@ -223,6 +247,13 @@ impl PairFacts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn four_lines_of_the_cache_hold_it() {
+        assert_eq!(size_of::<PairFacts>(), 256);
+        assert_eq!(std::mem::offset_of!(PairFacts, more), 64);
+        assert_eq!(std::mem::offset_of!(PairFacts, first), 128);
+    }
 
     #[test]
     fn without_a_syn_an_ethernet_mtu_is_the_limit() {

@@ -4,10 +4,12 @@ use super::handful::Handful;
 use super::holes::Holes;
 use super::latest::Latest;
 use super::message::EchoPace;
+use crate::packet::detail::TcpOptions;
 use std::ops::{Deref, DerefMut};
 
-/// A packet's place: time in the clock of its point, and frame.
+/// A packet's place: time in the clock of its point, and frame. Twelve bytes, as every flow has several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(C, packed(4))]
 pub struct Stamp {
     /// Time in the clock of the point.
     pub time: i64,
@@ -210,6 +212,16 @@ pub struct TrackMore {
     pub fast: u32,
     /// Of the retransmissions, of bytes that had been acknowledged here.
     pub spurious: u32,
+    /// Checksums that do not verify and are not partial.
+    pub wrong: u32,
+    /// What is rarer still.
+    seldom: Option<Box<Seldom>>,
+}
+
+/// Of the rare facts of one direction at one point, those about what was lost or repeated, or did not move on.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Seldom {
     /// Keep-alive probes (RFC 9293, section 3.8.4).
     pub keep_alives: u32,
     /// Probes of a closed window.
@@ -218,16 +230,6 @@ pub struct TrackMore {
     pub zero_windows: u32,
     /// ACKs of bytes never seen here.
     pub acked_unseen: u32,
-    /// Checksums that do not verify and are not partial.
-    pub wrong: u32,
-    /// What is rarer still.
-    seldom: Option<Box<Seldom>>,
-}
-
-/// Of the rare facts of one direction at one point, those about what was lost or repeated.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct Seldom {
     /// Packets seen at this point only, outside the time that both captures cover.
     pub edge: u32,
     /// Of the unmatched, resets and ICMP errors: hosts on the way make them.
@@ -254,6 +256,10 @@ pub struct Seldom {
 
 /// What is read of a direction that has nothing of it.
 static NOTHING_SELDOM: Seldom = Seldom {
+    keep_alives: 0,
+    window_probes: 0,
+    zero_windows: 0,
+    acked_unseen: 0,
     edge: 0,
     made: 0,
     acked_unmatched: 0,
@@ -295,10 +301,6 @@ impl TrackMore {
         unmatched: 0,
         fast: 0,
         spurious: 0,
-        keep_alives: 0,
-        window_probes: 0,
-        zero_windows: 0,
-        acked_unseen: 0,
         wrong: 0,
         seldom: None,
     };
@@ -348,20 +350,57 @@ impl Head {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SynOptions {
-    /// Whether a SYN was seen.
-    pub seen: bool,
-    /// Maximum segment size.
-    pub mss: Option<u16>,
-    /// Window scale shift.
-    pub window_scale: Option<u8>,
-    /// SACK permitted.
-    pub sack_permitted: bool,
-    /// Timestamps.
-    pub timestamps: bool,
-    /// Times it was sent.
-    pub times: u8,
     /// First one.
     pub first: Stamp,
     /// Initial sequence number.
     pub isn: u32,
+    /// Maximum segment size.
+    pub mss: Option<u16>,
+    /// Window scale shift.
+    pub window_scale: Option<u8>,
+    /// Times it was sent.
+    pub times: u8,
+    /// SACK permitted, and timestamps: one byte, as every connection has four of these.
+    named: u8,
+}
+
+impl SynOptions {
+    const SACK_PERMITTED: u8 = 1 << 0;
+    const TIMESTAMPS: u8 = 1 << 1;
+
+    /// Those of the first SYN.
+    pub(crate) fn new(first: Stamp, isn: u32, options: &TcpOptions) -> Self {
+        let named = (u8::from(options.sack_permitted) * Self::SACK_PERMITTED)
+            | (u8::from(options.timestamps) * Self::TIMESTAMPS);
+        Self { first, isn, mss: options.mss, window_scale: options.window_scale, times: 0, named }
+    }
+
+    /// Whether a SYN was seen.
+    pub const fn seen(&self) -> bool {
+        self.times > 0
+    }
+
+    /// SACK permitted.
+    pub const fn sack_permitted(&self) -> bool {
+        self.named & Self::SACK_PERMITTED != 0
+    }
+
+    /// Timestamps.
+    pub const fn timestamps(&self) -> bool {
+        self.named & Self::TIMESTAMPS != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `malloc` gives is a multiple of 16 bytes, of which it takes 8.
+    #[test]
+    fn what_many_flows_have_fills_its_box() {
+        assert_eq!(size_of::<Stamp>(), 12);
+        assert_eq!((size_of::<TrackMore>() + 8) % 16, 0);
+        assert_eq!(size_of::<TrackMore>(), 104);
+        assert_eq!((size_of::<[[SynOptions; 2]; 2]>() + 8).next_multiple_of(16), 112);
+    }
 }

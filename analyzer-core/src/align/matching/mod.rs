@@ -278,7 +278,7 @@ impl Shard {
             let more = facts.more_or_nothing((row.flow & 1) as usize, point);
             prefetch(&more.late);
             prefetch(&more.duplicate_acks);
-            prefetch(&facts.talking_since[0][0].frame);
+            prefetch(facts.talk());
         }
         next.len()
     }
@@ -395,7 +395,7 @@ impl Shard {
                 }
                 if own.packets == 0 || reverse.last_time > own.last_time {
                     own.next = own.packets;
-                    facts.talking_since[direction][point] = Stamp { time: row.time, frame: row.frame };
+                    facts.talk_mut().since[direction][point] = Stamp { time: row.time, frame: row.frame };
                 }
                 if row.has(bits::QUIC_LONG) {
                     own.state |= state::QUIC_LONG;

@@ -4,7 +4,9 @@
 use super::waiting::Node;
 use super::{ETHERNET_MTU, Seen};
 use crate::align::offers::DISTINCTIVE;
-use crate::facts::{Fate, IcmpSeen, MAX_ICMP, MAX_RESETS, MAX_TOLD, PairFacts, Reset, Stamp, Track, pair_flags, state};
+use crate::facts::{
+    Fate, IcmpSeen, MAX_ICMP, MAX_RESETS, MAX_TOLD, PairFacts, Reset, Stamp, SynOptions, Track, pair_flags, state,
+};
 use crate::flow::tcp;
 use crate::packet::row::{bits, tcp_flags};
 use crate::packet::{Checksum, Kind, Row};
@@ -76,7 +78,7 @@ pub(super) fn note_pause(
         return;
     }
     if row.kind == Kind::Udp {
-        let longest = &mut facts.longest_pause[direction][point];
+        let longest = &mut facts.talk_mut().longest_pause[direction][point];
         *longest = (*longest).max(row.time - own.last_time);
     }
     if (direction, point) != (Direction::Outbound.index(), Point::A.index()) {
@@ -84,15 +86,19 @@ pub(super) fn note_pause(
     }
     let pause = (own.last_time, Stamp { time: row.time, frame: row.frame });
     let length = |pause: &(i64, Stamp)| pause.1.time - pause.0;
-    let pauses = &mut facts.pauses;
+    let mut pauses = std::mem::take(&mut facts.pauses).into_vec();
     if pauses.len() == MAX_PAUSES {
         let shortest = (0..MAX_PAUSES).min_by_key(|&index| length(&pauses[index])).unwrap_or(0);
-        if length(&pauses[shortest]) >= length(&pause) {
-            return;
+        if length(&pauses[shortest]) < length(&pause) {
+            pauses.remove(shortest);
+            pauses.push(pause);
         }
-        pauses.remove(shortest);
+    } else {
+        // Most flows have one or two: no more room than that.
+        pauses.reserve_exact(1);
+        pauses.push(pause);
     }
-    pauses.push(pause);
+    facts.pauses = pauses.into_boxed_slice();
 }
 
 #[cold]
@@ -346,14 +352,8 @@ pub(super) fn note_options(
             facts.segment_limit = if facts.segment_limit == 0 { size } else { facts.segment_limit.min(size) };
         }
         let syn = &mut facts.syn.get_or_insert_default()[direction][point];
-        if !syn.seen {
-            syn.seen = true;
-            syn.mss = options.mss;
-            syn.window_scale = options.window_scale;
-            syn.sack_permitted = options.sack_permitted;
-            syn.timestamps = options.timestamps;
-            syn.first = Stamp { time: row.time, frame: row.frame };
-            syn.isn = row.seq;
+        if !syn.seen() {
+            *syn = SynOptions::new(Stamp { time: row.time, frame: row.frame }, row.seq, options);
         }
         syn.times = syn.times.saturating_add(1);
     } else if options.sack_blocks > 0 {

@@ -359,7 +359,7 @@ impl Shard {
         let missed_there = missed_there
             || (answers
                 && other_has_ack
-                && facts.syn.as_deref().is_none_or(|syn| !syn[direction][1 - point].seen)
+                && facts.syn.as_deref().is_none_or(|syn| !syn[direction][1 - point].seen())
                 && seq::after(other_acked, node.seq));
         let serial = facts.serial;
         let more = facts.more_mut(direction, point);

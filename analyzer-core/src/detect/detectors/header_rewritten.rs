@@ -96,10 +96,10 @@ fn tos(scene: &Scene, direction: Direction) -> Vec<Claim> {
 
 fn options(scene: &Scene, pair: &PairView, direction: Direction) -> Option<Claim> {
     let [a, b] = &pair.facts.syn.as_ref()?[direction.index()];
-    if !a.seen || !b.seen || a.isn != b.isn {
+    if !a.seen() || !b.seen() || a.isn != b.isn {
         return None;
     }
-    let named = |syn: &SynOptions| [syn.sack_permitted, syn.window_scale.is_some(), syn.timestamps];
+    let named = |syn: &SynOptions| [syn.sack_permitted(), syn.window_scale.is_some(), syn.timestamps()];
     let changed: Vec<&str> = ["SACK", "window scale", "timestamps"]
         .into_iter()
         .zip(named(a).into_iter().zip(named(b)))

@@ -414,7 +414,7 @@ fn end_silent(scene: &Scene, pair: &PairView, speaking: Direction, others: &Othe
     if ended || answers.packets == 0 || speaker.last_time <= answers.last_time {
         return None;
     }
-    let turn = pair.facts.talking_since[speaking.index()][near.index()];
+    let turn = pair.facts.talk().since[speaking.index()][near.index()];
     let unanswered = speaker.packets.saturating_sub(speaker.next);
     let lasted = speaker.last_time - turn.time;
     let silence = speaker.last_time - answers.last_time;
@@ -435,7 +435,7 @@ fn end_silent(scene: &Scene, pair: &PairView, speaking: Direction, others: &Othe
         return None;
     }
     let due = f64::from(unanswered) * f64::from(answers.packets) / f64::from(speaker.next);
-    let longest_before = pair.facts.longest_pause[silent.index()][near.index()];
+    let longest_before = pair.facts.talk().longest_pause[silent.index()][near.index()];
     let waited = silence - idle;
     let unusual =
         waited >= 4 * spacing && waited >= 2 * longest_before && silence >= pair.facts.survived[silent.index()];

@@ -78,7 +78,7 @@ pub(super) fn opener(pair: &PairView) -> Option<Direction> {
     let syn = pair.facts.syn.as_deref()?;
     Point::BOTH.into_iter().find_map(|point| {
         let [out, back] = [&syn[0][point.index()], &syn[1][point.index()]];
-        match (out.seen, back.seen) {
+        match (out.seen(), back.seen()) {
             (true, true) if out.first <= back.first => Some(Direction::Outbound),
             (true, true) => Some(Direction::Inbound),
             _ => None,
@@ -90,5 +90,5 @@ pub(super) fn opener(pair: &PairView) -> Option<Direction> {
 pub(super) fn round_trip(pair: &PairView) -> Option<i64> {
     let syn = pair.facts.syn.as_deref()?;
     let [out, back] = [&syn[0][1], &syn[1][1]];
-    (out.seen && back.seen).then(|| (out.first.time - back.first.time).abs())
+    (out.seen() && back.seen()).then(|| (out.first.time - back.first.time).abs())
 }
