@@ -9,6 +9,7 @@
 //! Packets of unpaired flows are held for a while, so that the first ones are matched too. What stays alone becomes a
 //! one-sided pair, whose later packets go on offering themselves: the other capture may merely have started later.
 
+use super::hold::{self, Hold};
 use super::matching::{Shard, WAIT};
 use super::offers::{DISTINCTIVE, Index, Offer, content, offer_keys};
 use crate::align::clock::{BRIDGE_NOISE, Coarse};
@@ -18,10 +19,9 @@ use crate::flow::table::UNPAIRED;
 use crate::flow::{SHARDS, USUAL_FLOWS};
 use crate::hash::{Hashed, mix};
 use crate::packet::row::{bits, tcp_flags};
-use crate::packet::{Detail, Endpoint, Kind, Row};
+use crate::packet::{Endpoint, Kind, Row};
 use crate::point::Point;
 use std::cmp::Ordering;
-use std::collections::VecDeque;
 
 /// Packets of flows without a partner that may always be held.
 const LEAST_HELD: usize = 1024;
@@ -29,23 +29,6 @@ const LEAST_HELD: usize = 1024;
 const MAX_ADDRESSES: usize = 32 * 1024;
 /// TTLs that senders start with: Linux and BSD, Windows, routers.
 const FRESH_TTL: [u8; 3] = [64, 128, 255];
-
-/// A packet of an unpaired flow.
-#[derive(Debug)]
-struct Held {
-    row: Row,
-    detail: Option<Box<Detail>>,
-    /// The next one of the flow, `u32::MAX` for none.
-    next: u32,
-    taken: bool,
-}
-
-/// Packets held at one point, oldest first; numbered from `base`.
-#[derive(Debug, Default)]
-struct Hold {
-    rows: VecDeque<Held>,
-    base: u32,
-}
 
 /// A flow's two places.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -180,8 +163,8 @@ impl Pairing {
         for &key in &keys[..count] {
             if let Some(offer) = self.index[1 - point].find(key)
                 && let Some(candidate) = other.flows.get(offer.flow() as usize)
-                && candidate.live
-                && (candidate.fingerprint >> 32) as u32 == offer.print
+                && candidate.live()
+                && candidate.print() == offer.print
                 && (candidate.pair == UNPAIRED || !self.members[(candidate.pair >> 1) as usize].both())
                 && offer.time.abs_diff(time) <= WAIT as u64
                 && candidate.key.protocol == flow.key.protocol
@@ -193,7 +176,7 @@ impl Pairing {
         if found.is_some() {
             return found;
         }
-        let print = (flow.fingerprint >> 32) as u32;
+        let print = flow.print();
         let offer = Offer { time, flow: row.flow << 1 | u32::from(from_high), print };
         for &key in &keys[..count] {
             self.index[point].offer(key, offer, 2 * WAIT);
@@ -314,13 +297,9 @@ impl Pairing {
 
     /// TTL and time of the held packet with the same content as the row.
     fn find_held(&self, point: usize, flow: u32, row: &Row, points: &[Ingest; 2]) -> Option<(u8, i64)> {
-        let mut at = points[point].table.flows[flow as usize].held.0;
-        let hold = &self.hold[point];
+        let mut at = points[point].table.flows[flow as usize].held;
         for _ in 0..256 {
-            if at == u32::MAX {
-                break;
-            }
-            let held = hold.rows.get(at.wrapping_sub(hold.base) as usize)?;
+            let held = self.hold[point].get(at)?;
             if held.row.kind == row.kind
                 && held.row.head == row.head
                 && held.row.seq == row.seq
@@ -351,32 +330,19 @@ impl Pairing {
         let detail = (row.detail != 0)
             .then(|| points[point].batch.details.get(row.detail as usize - 1).cloned().map(Box::new))
             .flatten();
-        let hold = &mut self.hold[point];
-        let id = hold.base.wrapping_add(hold.rows.len() as u32);
         let flow = &mut points[point].table.flows[row.flow as usize];
-        if flow.held.1 == u32::MAX {
-            flow.held.0 = id;
-        } else if let Some(last) = hold.rows.get_mut(flow.held.1.wrapping_sub(hold.base) as usize) {
-            last.next = id;
-        }
-        flow.held.1 = id;
-        hold.rows.push_back(Held { row, detail, next: u32::MAX, taken: false });
+        flow.held = self.hold[point].push(flow.held, row, detail);
     }
 
     /// Hands a flow's held packets to its pair.
     fn replay(&mut self, point: usize, flow: u32, points: &mut [Ingest; 2]) {
         let entry = &mut points[point].table.flows[flow as usize];
         let pair = entry.pair;
-        let mut at = entry.held.0;
-        entry.held = (u32::MAX, u32::MAX);
-        let hold = &mut self.hold[point];
-        while at != u32::MAX {
-            let Some(held) = hold.rows.get_mut(at.wrapping_sub(hold.base) as usize) else { break };
-            held.taken = true;
-            let mut row = held.row;
+        let mut at = std::mem::replace(&mut entry.held, hold::NONE);
+        while let Some((mut row, detail, next)) = self.hold[point].take(at) {
             row.detail = 0;
-            at = held.next;
-            if let Some(detail) = held.detail.take() {
+            at = next;
+            if let Some(detail) = detail {
                 let details = &mut points[point].batch.details;
                 details.push(*detail);
                 row.detail = details.len() as u32;
@@ -387,18 +353,10 @@ impl Pairing {
 
     /// Gives up on packets held since before `before` (in the point's clock): their flows stand alone from now on.
     fn release(&mut self, point: usize, before: i64, points: &mut [Ingest; 2], shards: &mut [Shard]) {
-        loop {
-            let hold = &mut self.hold[point];
-            let Some(front) = hold.rows.front() else { break };
-            if !front.taken && front.row.time >= before && hold.rows.len() <= self.max_held {
+        while let Some(row) = self.hold[point].oldest() {
+            if row.time >= before && self.hold[point].len() <= self.max_held {
                 break;
             }
-            if front.taken {
-                hold.rows.pop_front();
-                hold.base = hold.base.wrapping_add(1);
-                continue;
-            }
-            let row = front.row;
             self.stand_alone(point, &row, points, shards);
         }
     }

@@ -146,7 +146,7 @@ pub(super) fn view(members: &Members, flows: [&[Flow]; 2]) -> PairView {
         b: flow(1).map(|flow| flow.key),
         inside_is_high: members.inside_is_high,
         macs: [0, 1].map(|point| {
-            let (mac, from_high) = flow(point)?.mac;
+            let (mac, from_high) = flow(point)?.mac();
             let outbound = from_high == members.inside_is_high[point];
             (mac != 0).then_some((mac, if outbound { Direction::Outbound } else { Direction::Inbound }))
         }),

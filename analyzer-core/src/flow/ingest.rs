@@ -538,8 +538,11 @@ impl Ingest {
         self.presence.open(key);
         let entry = self.table.open(print, *key);
         let opens = row.kind == Kind::Tcp && row.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
-        self.table.flows[entry.flow as usize].begun = !opens;
-        self.table.flows[entry.flow as usize].mac = (row.l2 >> 16, row.has(bits::FROM_HIGH));
+        let flow = &mut self.table.flows[entry.flow as usize];
+        if !opens {
+            flow.begin();
+        }
+        flow.set_mac(row.l2 >> 16, row.has(bits::FROM_HIGH));
         entry
     }
 
@@ -562,7 +565,7 @@ impl Ingest {
             let side = ends.iter().position(|(from, to)| {
                 from.address == source.address && to.address & !hidden == destination.address & !hidden
             })?;
-            let same = flow.live && !flow.replaced && protocol.is_none_or(|it| it == flow.key.protocol);
+            let same = flow.live() && !flow.replaced() && protocol.is_none_or(|it| it == flow.key.protocol);
             let same = same && flow.key.low.port != 0;
             (same && flow.key.family == key.family).then_some(side == 1)
         };
@@ -609,21 +612,21 @@ impl Ingest {
     fn incarnate(&mut self, mut entry: Entry, print: u64, key: &FlowKey, row: &Row) -> Entry {
         let answer = row.is(tcp_flags::ACK);
         let flow = &mut self.table.flows[entry.flow as usize];
-        let (known, first) = match (answer, flow.opening) {
-            (false, opening) => (opening, !flow.begun),
+        let (known, first) = match (answer, flow.opening()) {
+            (false, opening) => (opening, !flow.begun()),
             (true, Some(_)) => return entry,
-            (true, None) => (flow.answer, flow.answer.is_none()),
+            (true, None) => (flow.answer(), flow.answer().is_none()),
         };
         if known == Some(row.seq) {
             return entry;
         }
         if known.is_some() || !first {
             entry = self.table.open(print, *key);
-            self.table.flows[entry.flow as usize].mac = (row.l2 >> 16, row.has(bits::FROM_HIGH));
+            self.table.flows[entry.flow as usize].set_mac(row.l2 >> 16, row.has(bits::FROM_HIGH));
         }
         let flow = &mut self.table.flows[entry.flow as usize];
-        *(if answer { &mut flow.answer } else { &mut flow.opening }) = Some(row.seq);
-        flow.begun = true;
+        flow.opened(answer, row.seq);
+        flow.begin();
         entry
     }
 

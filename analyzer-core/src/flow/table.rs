@@ -63,29 +63,110 @@ pub struct Entry {
     pub pair: u32,
 }
 
-/// A flow at one point: the cold part, touched when it begins, is paired, or ends.
+/// A flow at one point: the cold part, touched when it begins, is paired, or ends. One cache line; what is rarely asked for is
+/// packed, or told again from the key.
 #[derive(Clone, Debug)]
 pub struct Flow {
     /// Its name at this point.
     pub key: FlowKey,
-    /// Hash of the key.
-    pub fingerprint: u64,
+    /// Source MAC of its first packet, and above it [`marks`].
+    mac: u64,
+    /// See [`Flow::opening`].
+    opening: u32,
+    /// See [`Flow::answer`].
+    answer: u32,
     /// As in [`Entry::pair`].
     pub pair: u32,
-    /// Sequence number of the SYN that opened it, to tell incarnations apart.
-    pub opening: Option<u32>,
-    /// The same of the answer to it, where that SYN was not seen.
-    pub answer: Option<u32>,
-    /// Whether a packet other than an opening SYN was seen.
-    pub begun: bool,
+    /// The first of the rows held for it by the pairing stage (`u32::MAX` for none).
+    pub held: u32,
+}
+
+/// Bits above the MAC of a [`Flow`].
+mod marks {
+    /// Bits of a MAC.
+    pub(super) const MAC: u64 = (1 << 48) - 1;
+    /// The high endpoint sent the first packet.
+    pub(super) const FROM_HIGH: u64 = 1 << 48;
+    /// A packet other than an opening SYN was seen.
+    pub(super) const BEGUN: u64 = 1 << 49;
+    /// `opening` is known.
+    pub(super) const OPENING: u64 = 1 << 50;
+    /// `answer` is known.
+    pub(super) const ANSWER: u64 = 1 << 51;
+    /// A later incarnation has taken its slot in the table.
+    pub(super) const REPLACED: u64 = 1 << 52;
+    /// The slab place is in use.
+    pub(super) const LIVE: u64 = 1 << 53;
+}
+
+impl Flow {
+    fn new(key: FlowKey) -> Self {
+        Self { key, mac: marks::LIVE, opening: 0, answer: 0, pair: UNPAIRED, held: u32::MAX }
+    }
+
+    const fn is(&self, mark: u64) -> bool {
+        self.mac & mark != 0
+    }
+
+    /// Hash of the key.
+    fn fingerprint(&self) -> u64 {
+        fingerprint(&self.key)
+    }
+
+    /// Upper half of the hash of the key: the lower one says where it stands in the table.
+    pub fn print(&self) -> u32 {
+        (self.fingerprint() >> 32) as u32
+    }
+
     /// Source MAC of its first packet (0 for none), and whether the high endpoint sent that.
-    pub mac: (u64, bool),
-    /// Head and tail of the rows held for it by the pairing stage (`u32::MAX` for none).
-    pub held: (u32, u32),
+    pub const fn mac(&self) -> (u64, bool) {
+        (self.mac & marks::MAC, self.is(marks::FROM_HIGH))
+    }
+
+    /// Takes note of its first packet's source.
+    pub const fn set_mac(&mut self, mac: u64, from_high: bool) {
+        let others = self.mac & !(marks::MAC | marks::FROM_HIGH);
+        self.mac = others | (mac & marks::MAC) | if from_high { marks::FROM_HIGH } else { 0 };
+    }
+
+    /// Whether a packet other than an opening SYN was seen, or its sequence number noted.
+    pub const fn begun(&self) -> bool {
+        self.is(marks::BEGUN)
+    }
+
+    /// From now on it has [begun](Self::begun).
+    pub const fn begin(&mut self) {
+        self.mac |= marks::BEGUN;
+    }
+
+    /// Sequence number of the SYN that opened it, to tell incarnations apart.
+    pub fn opening(&self) -> Option<u32> {
+        self.is(marks::OPENING).then_some(self.opening)
+    }
+
+    /// The same of the answer to it, where that SYN was not seen.
+    pub fn answer(&self) -> Option<u32> {
+        self.is(marks::ANSWER).then_some(self.answer)
+    }
+
+    /// Takes note of the sequence number of a SYN, or of the answer to one.
+    pub const fn opened(&mut self, answer: bool, number: u32) {
+        if answer {
+            (self.answer, self.mac) = (number, self.mac | marks::ANSWER);
+        } else {
+            (self.opening, self.mac) = (number, self.mac | marks::OPENING);
+        }
+    }
+
     /// Whether a later incarnation has taken its slot in the table.
-    pub replaced: bool,
+    pub const fn replaced(&self) -> bool {
+        self.is(marks::REPLACED)
+    }
+
     /// Whether the slab place is in use.
-    pub live: bool,
+    pub const fn live(&self) -> bool {
+        self.is(marks::LIVE)
+    }
 }
 
 /// Flows of one point.
@@ -164,18 +245,7 @@ impl FlowTable {
         if (self.used + 1) * 8 > self.buckets.len() * WIDTH * 7 {
             self.grow();
         }
-        let flow = Flow {
-            key,
-            fingerprint,
-            pair: UNPAIRED,
-            opening: None,
-            answer: None,
-            begun: false,
-            mac: (0, false),
-            held: (u32::MAX, u32::MAX),
-            replaced: false,
-            live: true,
-        };
+        let flow = Flow::new(key);
         let id = if let Some(id) = self.free.pop() {
             self.flows[id as usize] = flow;
             id
@@ -187,7 +257,7 @@ impl FlowTable {
         let slot = Slot { fingerprint, flow: id, pair: UNPAIRED };
         if let Some((index, at)) = self.place_of(fingerprint) {
             let before = std::mem::replace(&mut self.buckets[index].0[at], slot);
-            self.flows[before.flow as usize].replaced = true;
+            self.flows[before.flow as usize].mac |= marks::REPLACED;
         } else {
             self.put(slot);
             self.used += 1;
@@ -199,10 +269,11 @@ impl FlowTable {
     pub fn set_pair(&mut self, flow: u32, pair: u32) {
         let entry = &mut self.flows[flow as usize];
         entry.pair = pair;
-        if entry.replaced {
+        if entry.replaced() {
             return;
         }
-        if let Some((index, at)) = self.place_of(self.flows[flow as usize].fingerprint) {
+        let fingerprint = entry.fingerprint();
+        if let Some((index, at)) = self.place_of(fingerprint) {
             self.buckets[index].0[at].pair = pair;
         }
     }
@@ -210,11 +281,11 @@ impl FlowTable {
     /// Forgets a flow; its place may be used again.
     pub fn close(&mut self, flow: u32) {
         let entry = &mut self.flows[flow as usize];
-        if !entry.live {
+        if !entry.live() {
             return;
         }
-        entry.live = false;
-        let (replaced, fingerprint) = (entry.replaced, entry.fingerprint);
+        entry.mac &= !marks::LIVE;
+        let (replaced, fingerprint) = (entry.replaced(), entry.fingerprint());
         self.free.push(flow);
         if !replaced && let Some((index, at)) = self.place_of(fingerprint) {
             self.remove_at(index, at);
@@ -339,6 +410,25 @@ mod tests {
                 prop_assert_eq!(table.find(fingerprint(&key(n))).map(|entry| entry.flow), Some(flow));
             }
         }
+    }
+
+    #[test]
+    fn a_flow_is_one_line_of_the_cache() {
+        assert_eq!(size_of::<Flow>(), 64);
+    }
+
+    #[test]
+    fn what_is_packed_does_not_mix() {
+        let mut flow = Flow::new(key(1));
+        flow.set_mac(0xffff_ffff_ffff, true);
+        assert_eq!((flow.mac(), flow.begun(), flow.live()), ((0xffff_ffff_ffff, true), false, true));
+        assert_eq!((flow.opening(), flow.answer(), flow.replaced()), (None, None, false));
+        flow.opened(true, 0);
+        flow.set_mac(2, false);
+        flow.begin();
+        assert_eq!((flow.opening(), flow.answer(), flow.mac()), (None, Some(0), (2, false)));
+        flow.opened(false, 7);
+        assert_eq!((flow.opening(), flow.answer(), flow.begun()), (Some(7), Some(0), true));
     }
 
     #[test]
