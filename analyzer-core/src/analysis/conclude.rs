@@ -3,6 +3,7 @@
 use super::engine::Engine;
 use super::lives::view;
 use crate::align::clock::ClockMap;
+use crate::align::matching::Shard;
 use crate::align::pairing::Members;
 use crate::align::topology;
 use crate::capture::{self, CaptureSummary, Steps};
@@ -27,6 +28,7 @@ impl Engine<'_> {
     pub(super) fn forget_packets(&mut self) {
         self.points.iter_mut().for_each(Ingest::forget_rows);
         self.pairing.forget_packets();
+        self.shards.iter_mut().for_each(Shard::forget_packets);
     }
 
     pub(super) fn report(

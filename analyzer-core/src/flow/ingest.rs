@@ -250,12 +250,13 @@ impl Ingest {
         }
     }
 
-    /// Frees what held rows, at the end of the capture.
+    /// Frees what held rows and what their flows are found by, at the end of the capture.
     pub fn forget_rows(&mut self) {
         let Batch { rows, loose, details, marks } = &mut self.batch;
         *rows = std::array::from_fn(|_| Vec::new());
         (*loose, *details, *marks) = (Vec::new(), Vec::new(), Vec::new());
         self.queue = Queue::default();
+        self.table.forget_places();
     }
 
     /// Frees the flows, once they have no more to say.

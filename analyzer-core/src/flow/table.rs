@@ -292,10 +292,16 @@ impl FlowTable {
         }
     }
 
-    /// Frees all flows, at the end of the capture.
-    pub fn forget(&mut self) {
-        (self.buckets, self.flows, self.free) = (vec![Bucket::EMPTY], Vec::new(), Vec::new());
+    /// Frees what flows are found by, at the end of the capture.
+    pub fn forget_places(&mut self) {
+        (self.buckets, self.free) = (vec![Bucket::EMPTY], Vec::new());
         (self.mask, self.used) = (0, 0);
+    }
+
+    /// Frees all flows, once they have no more to say.
+    pub fn forget(&mut self) {
+        self.forget_places();
+        self.flows = Vec::new();
     }
 
     /// Flows in the table now.

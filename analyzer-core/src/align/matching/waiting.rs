@@ -266,6 +266,11 @@ impl Shard {
         self.tally.take(&mut self.passing);
     }
 
+    /// Frees what packets waited in, at the end of both captures.
+    pub fn forget_packets(&mut self) {
+        (self.nodes, self.recent, self.free_node) = (Vec::new(), Vec::new(), None);
+    }
+
     /// Whether the host itself has refused the packet by ICMP, or one before it while the other end was silent: then it was
     /// not forwarded, whether or not the other capture ran.
     fn refused(&self, node: &Node) -> bool {
