@@ -60,7 +60,8 @@ const LEAD: i64 = SECOND;
 /// Findings of all detectors, ordered by severity, then first time. Each has an id of its own.
 pub(super) fn run(scene: &Scene, detectors: &[&dyn Detector]) -> Vec<Finding> {
     // A claim comes back to the detector that made it, whatever that wrote into it.
-    let observed = detectors.par_iter().map(|detector| {
+    // Each by itself, since some take far longer than others.
+    let observed = detectors.par_iter().with_max_len(1).map(|detector| {
         let id = detector.spec().id;
         detector.observe(scene).into_iter().map(|claim| Claim { id, ..claim }).collect()
     });
@@ -93,7 +94,7 @@ pub(super) fn run(scene: &Scene, detectors: &[&dyn Detector]) -> Vec<Finding> {
         }
     }
     let groups: Vec<Vec<Claim>> = groups.into_values().collect();
-    let concluded = groups.par_iter().filter_map(|group| {
+    let concluded = groups.par_iter().with_max_len(1).filter_map(|group| {
         let detector = detectors.iter().find(|detector| detector.spec().id == group[0].id)?;
         let mut finding = detector.conclude(scene, group);
         testimony::settle(scene, &mut finding);
@@ -121,11 +122,16 @@ fn explain(claims: &mut [Vec<Claim>]) {
     let mut causes: HashMap<(&'static str, u32), i64> = HashMap::new();
     // Faults of the link concern whatever crosses it.
     let mut links: HashMap<&'static str, i64> = HashMap::new();
+    // There may be very many claims of an id that explains nothing.
+    let causing = |id| EXPLAINED_BY.iter().any(|(_, causes)| causes.contains(&id));
+    let causing: Vec<bool> =
+        claims.iter().map(|claims| claims.first().is_some_and(|claim| causing(claim.id))).collect();
     let explains = |claim: &&Claim| {
         let placed = claim.place == Where::Between || !BETWEEN_ONLY.contains(&claim.id);
         claim.severity != Severity::Info && placed
     };
-    for claim in claims.iter().flatten().filter(explains) {
+    let explaining = claims.iter().zip(causing).filter(|(_, causing)| *causing).flat_map(|(claims, _)| claims);
+    for claim in explaining.filter(explains) {
         for &flow in claim.flows.iter().chain(&claim.explains) {
             let first = causes.entry((claim.id, flow)).or_insert(claim.first.0);
             *first = (*first).min(claim.first.0);
@@ -134,6 +140,9 @@ fn explain(claims: &mut [Vec<Claim>]) {
             let first = links.entry(claim.id).or_insert(claim.first.0);
             *first = (*first).min(claim.first.0);
         }
+    }
+    if causes.is_empty() && links.is_empty() {
+        return;
     }
     for claim in claims.iter_mut().flatten() {
         let Some((_, explained_by)) = EXPLAINED_BY.iter().find(|(symptom, _)| *symptom == claim.id) else { continue };
