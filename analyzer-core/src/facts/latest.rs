@@ -1,8 +1,8 @@
 //! The latest few of what came, where their order does not matter: a ring that is written and not read, so that nothing waits for a
 //! line that has left the cache.
 
-/// At most `MOST` entries, the latest. No larger than two words while there are none, and no more than [`FEW`] entries elsewhere while
-/// there were no more.
+/// At most `MOST` entries, the latest. No larger than two words while there are none; while there were few, no more room than
+/// those take elsewhere.
 #[derive(Clone, Debug, Default)]
 pub enum Latest<T, const MOST: usize> {
     /// No entry.
@@ -10,12 +10,16 @@ pub enum Latest<T, const MOST: usize> {
     Nothing,
     /// The first few.
     Few(u16, Box<[T; FEW]>),
+    /// Some more of them.
+    More(u16, Box<[T; MORE]>),
     /// A ring of the latest: how many, and where the next goes.
     Ring(u16, u16, Box<[T; MOST]>),
 }
 
-/// What most lists hold at most: one hand of segments that changed places.
-const FEW: usize = 4;
+/// Entries of eight bytes in the smallest piece of memory that there is: 24 bytes.
+const FEW: usize = 3;
+/// What most lists hold at most, of segments that change places: the 56 bytes of a piece of 64.
+const MORE: usize = 7;
 
 impl<T: Copy, const MOST: usize> Latest<T, MOST> {
     /// No entry.
@@ -37,19 +41,25 @@ impl<T: Copy, const MOST: usize> Latest<T, MOST> {
     /// Adds one of the first entries.
     #[inline(never)]
     fn begin(&mut self, entry: T) {
-        match self {
-            Self::Few(len, entries) if usize::from(*len) < FEW => {
-                entries[usize::from(*len)] = entry;
-                *len += 1;
+        let (len, entries) = match self {
+            Self::Few(len, entries) => (len, &mut entries[..]),
+            Self::More(len, entries) => (len, &mut entries[..]),
+            _ => {
+                *self = Self::Few(1, Box::new([entry; FEW]));
+                return;
             }
-            Self::Few(_, few) => {
-                let mut entries = Box::new([entry; MOST]);
-                entries[..FEW].copy_from_slice(&few[..]);
-                let len = FEW as u16 + 1;
-                *self = Self::Ring(len, len % MOST as u16, entries);
-            }
-            _ => *self = Self::Few(1, Box::new([entry; FEW])),
+        };
+        if let Some(place) = entries.get_mut(usize::from(*len)) {
+            *place = entry;
+            *len += 1;
+            return;
         }
+        let (all, next) = (*len + 1, (*len + 1) % MOST as u16);
+        *self = if entries.len() == FEW {
+            Self::More(all, Box::new(grown(entries, entry)))
+        } else {
+            Self::Ring(all, next, Box::new(grown(entries, entry)))
+        };
     }
 
     /// The entries, in no order.
@@ -57,10 +67,18 @@ impl<T: Copy, const MOST: usize> Latest<T, MOST> {
         let (len, entries) = match self {
             Self::Nothing => (0, &[][..]),
             Self::Few(len, entries) => (*len, &entries[..]),
+            Self::More(len, entries) => (*len, &entries[..]),
             Self::Ring(len, _, entries) => (*len, &entries[..]),
         };
         entries.iter().take(len.into())
     }
+}
+
+/// More entries: those that there are, and the next one behind them.
+fn grown<T: Copy, const ROOM: usize>(entries: &[T], entry: T) -> [T; ROOM] {
+    let mut room = [entry; ROOM];
+    room[..entries.len()].copy_from_slice(entries);
+    room
 }
 
 #[cfg(test)]
@@ -69,11 +87,11 @@ mod tests {
 
     #[test]
     fn the_latest_stay() {
-        let mut latest = Latest::<u32, 6>::default();
-        for count in 0..20_u32 {
+        let mut latest = Latest::<u32, 11>::default();
+        for count in 0..40_u32 {
             let mut kept: Vec<u32> = latest.iter().copied().collect();
             kept.sort_unstable();
-            assert_eq!(kept, (count.saturating_sub(6)..count).collect::<Vec<_>>());
+            assert_eq!(kept, (count.saturating_sub(11)..count).collect::<Vec<_>>());
             latest.push(count);
         }
     }

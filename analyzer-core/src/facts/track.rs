@@ -193,8 +193,8 @@ impl Run {
 pub struct TrackMore {
     /// Segments that filled a hole late.
     pub late: u32,
-    /// Segments whose bytes had all been seen here before.
-    pub retransmissions: u32,
+    /// Packets seen at this point only, while the other capture ran.
+    pub unmatched: u32,
     /// Sequence ranges not seen here (yet).
     pub holes: Holes,
     /// Ranges whose first copy came here after later ones, between the points; the latest few: a sender repeats them within a
@@ -206,22 +206,22 @@ pub struct TrackMore {
     pub duplicate_acks: u32,
     /// Ranges that were acknowledged without having been seen here; the latest few.
     pub missed: Handful<(u32, u32)>,
-    /// Packets seen at this point only, while the other capture ran.
-    pub unmatched: u32,
+    /// What is rarer still.
+    seldom: Option<Box<Seldom>>,
+}
+
+/// Of the rare facts of one direction at one point, those about what was lost, repeated or damaged, or did not move on.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Seldom {
+    /// Segments whose bytes had all been seen here before.
+    pub retransmissions: u32,
     /// Of the retransmissions, after three duplicate ACKs (RFC 5681).
     pub fast: u32,
     /// Of the retransmissions, of bytes that had been acknowledged here.
     pub spurious: u32,
     /// Checksums that do not verify and are not partial.
     pub wrong: u32,
-    /// What is rarer still.
-    seldom: Option<Box<Seldom>>,
-}
-
-/// Of the rare facts of one direction at one point, those about what was lost or repeated, or did not move on.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct Seldom {
     /// Keep-alive probes (RFC 9293, section 3.8.4).
     pub keep_alives: u32,
     /// Probes of a closed window.
@@ -256,6 +256,10 @@ pub struct Seldom {
 
 /// What is read of a direction that has nothing of it.
 static NOTHING_SELDOM: Seldom = Seldom {
+    retransmissions: 0,
+    fast: 0,
+    spurious: 0,
+    wrong: 0,
     keep_alives: 0,
     window_probes: 0,
     zero_windows: 0,
@@ -292,16 +296,12 @@ impl TrackMore {
     /// Nothing rare.
     pub(super) const NONE: Self = Self {
         late: 0,
-        retransmissions: 0,
+        unmatched: 0,
         holes: Holes::NONE,
         overtaken: Latest::NONE,
         duplicates: 0,
         duplicate_acks: 0,
         missed: Handful::NONE,
-        unmatched: 0,
-        fast: 0,
-        spurious: 0,
-        wrong: 0,
         seldom: None,
     };
 
@@ -400,7 +400,7 @@ mod tests {
     fn what_many_flows_have_fills_its_box() {
         assert_eq!(size_of::<Stamp>(), 12);
         assert_eq!((size_of::<TrackMore>() + 8) % 16, 0);
-        assert_eq!(size_of::<TrackMore>(), 104);
+        assert_eq!(size_of::<TrackMore>(), 88);
         assert_eq!((size_of::<[[SynOptions; 2]; 2]>() + 8).next_multiple_of(16), 112);
     }
 }
