@@ -1,16 +1,15 @@
 //! The end of the way: what was gathered becomes a scene, findings, a report.
 
 use super::engine::Engine;
-use super::lives::view;
+use super::lives::named;
 use crate::align::clock::ClockMap;
 use crate::align::matching::Shard;
-use crate::align::pairing::Members;
 use crate::align::topology;
 use crate::capture::{self, CaptureSummary, Steps};
-use crate::detect::{self, Boundary, PairView, Scene, Selection, Witness};
+use crate::detect::{self, Boundary, Census, Finished, PairView, Scene, Selection, Witness};
 use crate::error::Error;
 use crate::evidence::{Charts, FlowStats, Trace, Traced};
-use crate::facts::{Delays, EventIndex, Tally};
+use crate::facts::{Delays, EventIndex, PairFacts, Tally, Track};
 use crate::flow::SHARDS;
 use crate::flow::ingest::Ingest;
 use crate::options::Options;
@@ -23,7 +22,45 @@ use std::cell::LazyCell;
 use std::collections::HashSet;
 use std::mem::take;
 
+/// The facts of a shard's pairs, hot and cold ones.
+type Slots = (Vec<[[Track; 2]; 2]>, Vec<PairFacts>);
+
+/// What is known of all pairs, where it was gathered: there may be very many, so that they stay there.
+struct Held {
+    /// Of flows that are over.
+    finished: Vec<Finished>,
+    /// Of the others, by shard.
+    shards: Vec<Slots>,
+}
+
+impl Held {
+    /// All pairs, by serial number.
+    fn views(&self, engine: &Engine<'_>) -> Vec<PairView<'_>> {
+        let members = &engine.pairing.members;
+        let live = members.iter().zip(0..).filter(|(members, _)| members.held());
+        let mut places: Vec<(u32, Result<u32, u32>)> = live.map(|(members, pair)| (members.serial, Ok(pair))).collect();
+        places.extend(self.finished.iter().zip(0..).map(|(flow, place)| (flow.named.serial, Err(place))));
+        places.sort_unstable_by_key(|(serial, _)| *serial);
+        let flows = engine.flow_tables();
+        let view = |&(_, place): &(u32, Result<u32, u32>)| match place {
+            Ok(pair) => {
+                let (tracks, facts) = &self.shards[pair as usize % SHARDS];
+                let slot = pair as usize / SHARDS;
+                named(&members[pair as usize], flows).view(&tracks[slot], &facts[slot])
+            }
+            Err(place) => self.finished[place as usize].view(),
+        };
+        places.par_iter().map(view).collect()
+    }
+}
+
 impl Engine<'_> {
+    /// Takes what is known of all pairs.
+    fn held(&mut self) -> Held {
+        let slots = |shard: &mut Shard| (take(&mut shard.tracks), take(&mut shard.facts));
+        Held { finished: take(&mut self.finished), shards: self.shards.iter_mut().map(slots).collect() }
+    }
+
     /// Once all is read only facts are needed; the rest makes room for what is made of them.
     pub(super) fn forget_packets(&mut self) {
         self.points.iter_mut().for_each(Ingest::forget_rows);
@@ -39,13 +76,15 @@ impl Engine<'_> {
     ) -> Result<Traced, Error> {
         self.forget_packets();
         let closed: HashSet<u32> =
-            if self.every_flow { self.finished.iter().map(|view| view.serial).collect() } else { HashSet::new() };
-        let pairs = self.views();
+            if self.every_flow { self.finished.iter().map(|flow| flow.named.serial).collect() } else { HashSet::new() };
+        let held = self.held();
+        let pairs = held.views(&self);
         self.points.iter_mut().for_each(Ingest::forget_flows);
         let live = || self.pairing.members.iter().filter(|members| members.held());
         let flows = self.finished_count + live().count() as u64;
         let paired = self.finished_paired + live().filter(|members| members.both()).count() as u64;
 
+        let census = Census::new(&pairs);
         let mut tally = Tally::default();
         for shard in &self.shards {
             tally.merge(&shard.tally);
@@ -59,8 +98,8 @@ impl Engine<'_> {
         let same_times = tally.matched[0] > 0
             && tally.matched[0] == seen[0]
             && delays.iter().all(|delays| delays.all_equal(self.coarse.offset));
-        let paired_flows = pairs.iter().filter_map(PairView::paired);
-        let mut topology = topology::judge(paired_flows, seen[0] > 0 && seen[1] > 0, same_times);
+        let beyond = |addresses: &_| Census::beyond(&pairs, addresses);
+        let mut topology = topology::judge(&census.topology, beyond, seen[0] > 0 && seen[1] > 0, same_times);
         topology.vlan = topology::vlans(&self.points[0].presence.vlans, &self.points[1].presence.vlans);
         let unmatched = [0, 1].map(|point| seen[point].saturating_sub(tally.matched[point]));
         let totals = Totals {
@@ -114,8 +153,9 @@ impl Engine<'_> {
             given_up: self.given_up,
             coverage: Vec::new(),
             witness,
+            census,
         };
-        (scene.missed, scene.left_out) = rayon::join(|| detect::missed(&scene), || detect::left_out(&scene));
+        (scene.missed, scene.left_out) = (detect::missed(&scene), detect::left_out(&scene));
         scene.coverage = detect::coverage(&scene);
         let findings = detect::run(&scene, self.detectors);
         let charts = match [a.traffic, b.traffic] {
@@ -126,22 +166,24 @@ impl Engine<'_> {
         drop(take(&mut scene.events));
         let pairs = take(&mut scene.pairs);
         // Finished flows are among the numbers already when all were asked for.
-        let wanted = |view: &PairView| if self.every_flow { !closed.contains(&view.serial) } else { view.eventful() };
+        let census = take(&mut scene.census);
+        let wanted = |view: &PairView, eventful: bool| {
+            if self.every_flow { !closed.contains(&view.serial) } else { eventful }
+        };
         let mut stats = self.flows;
         let mut room = self.room.listed.saturating_sub(stats.len());
-        let (listed, others): (Vec<&PairView>, Vec<&PairView>) = pairs.iter().partition(|view| {
-            let listed = room > 0 && wanted(view);
-            room -= usize::from(listed);
-            listed
-        });
+        let (mut listed, mut others) = (Vec::new(), Vec::new());
+        for (view, eventful) in pairs.iter().zip(census.eventful()) {
+            let list = room > 0 && wanted(view, eventful);
+            room -= usize::from(list);
+            if list { &mut listed } else { &mut others }.push(view);
+        }
         stats.par_extend(listed.into_par_iter().map(FlowStats::new));
         let keys = others.into_iter().filter_map(|view| Some([view.a?, view.b?])).collect();
         stats.sort_unstable_by_key(|flow| flow.serial);
         for flow in &mut stats {
             flow.settle(&clock);
         }
-        // Many small pieces, and nobody waits until they are freed.
-        rayon::spawn(move || drop(pairs));
         let trace = Trace {
             clock,
             bounds: self.bounds,
@@ -164,27 +206,9 @@ impl Engine<'_> {
             totals: scene.totals,
             findings,
         };
+        // Many small pieces, and nobody waits until they are freed.
+        rayon::spawn(move || drop(held));
         Ok(Traced { report, trace })
-    }
-
-    /// All pairs, by serial number. Shard by shard, so that little of it stands twice.
-    fn views(&mut self) -> Vec<PairView> {
-        let mut pairs = take(&mut self.finished);
-        pairs.reserve_exact(self.pairing.members.iter().filter(|members| members.held()).count());
-        for shard in 0..SHARDS {
-            let (mut tracks, mut facts) = (take(&mut self.shards[shard].tracks), take(&mut self.shards[shard].facts));
-            let flows = self.flow_tables();
-            let members = self.pairing.members.iter().skip(shard).step_by(SHARDS);
-            let held = members.zip(tracks.iter_mut().zip(&mut facts)).filter(|(members, _)| members.held());
-            let view = |(members, (tracks, facts)): (&Members, (&mut _, &mut _))| PairView {
-                tracks: take(tracks),
-                facts: take(facts),
-                ..view(members, flows)
-            };
-            pairs.par_extend(held.collect::<Vec<_>>().into_par_iter().map(view));
-        }
-        pairs.par_sort_unstable_by_key(|view| view.serial);
-        pairs
     }
 
     pub(super) fn input(&self, point: usize, summary: &CaptureSummary) -> Input {

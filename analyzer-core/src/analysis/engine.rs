@@ -9,7 +9,7 @@ use crate::align::pairing::Pairing;
 use crate::align::steps;
 use crate::align::survey::distinctive;
 use crate::capture::{CaptureSet, Marks};
-use crate::detect::{Detector, PairView};
+use crate::detect::{Detector, Finished};
 use crate::error::Error;
 use crate::evidence::{FlowStats, Matches};
 use crate::facts::{GivenUp, Room, Series, Tally};
@@ -46,7 +46,7 @@ pub(super) struct Engine<'a> {
     /// Whether `coarse` has been the same throughout.
     pub(super) steady: bool,
     pub(super) closed: std::collections::VecDeque<(u32, u32, i64)>,
-    pub(super) finished: Vec<PairView>,
+    pub(super) finished: Vec<Finished>,
     pub(super) idle_time: i64,
     /// The detectors of the caller.
     pub(super) detectors: &'a [Box<dyn Detector>],
@@ -121,7 +121,7 @@ impl<'a> Engine<'a> {
             self.shards.iter().flat_map(|shard| of(&shard.tally)).sum()
         };
         let beyond = || -> u64 {
-            let finished = self.finished.iter().map(|view| &view.facts);
+            let finished = self.finished.iter().map(|flow| &flow.facts);
             let all = self.shards.iter().flat_map(|shard| &shard.facts).chain(finished);
             all.flat_map(|facts| facts.more.iter().flatten().flatten()).map(|more| u64::from(more.edge)).sum()
         };

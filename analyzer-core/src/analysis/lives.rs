@@ -2,9 +2,9 @@
 
 use super::engine::Engine;
 use crate::align::pairing::Members;
-use crate::detect::PairView;
+use crate::detect::{Finished, Named};
 use crate::evidence::FlowStats;
-use crate::facts::{PairFacts, state};
+use crate::facts::state;
 use crate::flow::SHARDS;
 use crate::flow::table::Flow;
 use crate::point::Direction;
@@ -94,14 +94,14 @@ impl Engine<'_> {
 
     /// Keeps a flow that is over for the detectors. When there is no room, half of those kept go: the least informative,
     /// the oldest of them first.
-    pub(super) fn keep(&mut self, view: PairView) {
+    pub(super) fn keep(&mut self, flow: Finished) {
         if self.finished.len() >= self.room.finished {
             let half = self.finished.len() / 2;
             self.given_up.finished += (self.finished.len() - half) as u64;
-            self.finished.sort_by_key(|view| std::cmp::Reverse((view.weight(), view.serial)));
+            self.finished.sort_by_key(|flow| std::cmp::Reverse((flow.view().weight(), flow.named.serial)));
             self.finished.truncate(half);
         }
-        self.finished.push(view);
+        self.finished.push(flow);
     }
 
     /// The flows of both points.
@@ -112,7 +112,7 @@ impl Engine<'_> {
     pub(super) fn close(&mut self, pair: u32) {
         let overlap = self.overlap;
         let members = self.pairing.members[pair as usize];
-        let view = members.held().then(|| view(&members, self.flow_tables()));
+        let named = members.held().then(|| named(&members, self.flow_tables()));
         let (tracks, facts) = self.shards[pair as usize % SHARDS].close(pair / SHARDS as u32, &overlap);
         for (point, flow) in [members.a, members.b].into_iter().enumerate() {
             if let Some(flow) = flow
@@ -124,33 +124,30 @@ impl Engine<'_> {
         self.pairing.close(pair);
         self.finished_count += 1;
         self.finished_paired += u64::from(members.both());
-        let Some(mut view) = view else { return };
-        view.tracks = tracks;
-        view.facts = facts;
+        let Some(named) = named else { return };
+        let flow = Finished { named, tracks, facts };
+        let view = flow.view();
         if self.every_flow && self.flows.len() < self.room.listed {
             self.flows.push(FlowStats::new(&view));
         }
         if view.notable() || self.detectors.iter().any(|detector| detector.keeps(&view)) {
-            self.keep(view);
+            self.keep(flow);
         }
     }
 }
 
-/// A pair as detectors see it, without its tracks and facts; its flows are among `flows`, by point.
-pub(super) fn view(members: &Members, flows: [&[Flow]; 2]) -> PairView {
+/// What a pair is called; its flows are among `flows`, by point.
+pub(super) fn named(members: &Members, flows: [&[Flow]; 2]) -> Named {
     let flow = |point: usize| Some(&flows[point][[members.a, members.b][point]? as usize]);
-    PairView {
+    Named {
         serial: members.serial,
         successor_of: members.successor_of,
-        a: flow(0).map(|flow| flow.key),
-        b: flow(1).map(|flow| flow.key),
+        keys: [0, 1].map(|point| flow(point).map(|flow| flow.key)),
         inside_is_high: members.inside_is_high,
         macs: [0, 1].map(|point| {
             let (mac, from_high) = flow(point)?.mac();
             let outbound = from_high == members.inside_is_high[point];
             (mac != 0).then_some((mac, if outbound { Direction::Outbound } else { Direction::Inbound }))
         }),
-        tracks: Default::default(),
-        facts: PairFacts::default(),
     }
 }

@@ -1,7 +1,7 @@
 //! Alibis: reasons why a packet may be missing at a point although nothing was lost.
 
 use super::scene::{PairView, Scene};
-use crate::facts::{Event, EventKind, Fate, TrackMore, size_class};
+use crate::facts::{Event, EventKind, Fate, size_class};
 use crate::packet::row::tcp_flags;
 use crate::packet::{Family, Kind};
 use crate::point::{Direction, Point};
@@ -160,20 +160,9 @@ pub(crate) fn count_missed(scene: &Scene, point: Point) -> u64 {
         Point::B => Direction::Inbound,
     };
     let exit = point.other();
-    scene
-        .pairs
-        .iter()
-        .filter(|pair| pair.both())
-        .filter_map(|pair| {
-            let more = pair.more(direction, exit)?;
-            Some(u64::from(more.unmatched.saturating_sub(more.made)))
-        })
-        .sum::<u64>()
-        + scene
-            .pairs
-            .iter()
-            .filter_map(|pair| Some(u64::from(pair.more(direction.reverse(), exit)?.acked_unmatched)))
-            .sum::<u64>()
+    let totals = &scene.census.totals;
+    totals.unmatched[direction.index()][exit.index()]
+        + totals.acked_unmatched[direction.reverse().index()][exit.index()]
 }
 
 /// Whether a capture holds a good part of its packets twice (`-i any`, two interfaces in one file): what leaves the host
@@ -192,8 +181,8 @@ pub fn doubled(scene: &Scene, point: Point) -> bool {
     let unmatched = scene.tally.unmatched(entering, point) + scene.event_count(EventKind::Duplicate, point, entering);
     // Of what the other capture covers.
     let judged = |direction: Direction| {
-        let edge = scene.pairs.iter().filter_map(|pair| Some(u64::from(pair.more(direction, point)?.edge)));
-        scene.tally.packets(direction, point).saturating_sub(edge.sum())
+        let edge = scene.census.totals.edge[direction.index()][point.index()];
+        scene.tally.packets(direction, point).saturating_sub(edge)
     };
     again * SHARE >= judged(leaving) && unmatched * SHARE >= judged(entering)
 }
@@ -209,19 +198,10 @@ const UNSEEN: u64 = 5;
 pub fn one_way(scene: &Scene, point: Point, direction: Direction) -> bool {
     /// Packets of the other direction that are enough without a word about this one.
     const ENOUGH: u64 = 20;
-    let (entry, reverse) = (direction.entry(), direction.reverse());
-    let (mut seen, mut other, mut answers) = (0_u64, 0_u64, 0_u64);
-    for pair in scene.pairs.iter().filter(|pair| pair.family() != Family::Link) {
-        if never_forwarded(pair.inner_ends().1.ip()) {
-            continue;
-        }
-        seen += u64::from(pair.track(direction, point).packets);
-        let back = u64::from(pair.track(reverse, point).packets);
-        other += back;
-        let [own, answer] = [direction, reverse].map(|way| pair.facts.first[way.index()][entry.index()]);
-        let asked = own.frame > 0 && answer.frame > 0 && own.time < answer.time;
-        answers += if asked && !pair.is_tcp() { back } else { 0 };
-    }
+    let (way, at) = (direction.index(), point.index());
+    let totals = &scene.census.totals;
+    let (seen, other) = (totals.single[way][at], totals.single[direction.reverse().index()][at]);
+    let answers = totals.answers[way][at];
     let unseen = acked_unseen(scene, point, direction);
     (seen == 0 && (other >= ENOUGH || unseen + answers >= UNSEEN))
         || (point == Point::B && direction == Direction::Outbound && only_in(scene))
@@ -229,8 +209,7 @@ pub fn one_way(scene: &Scene, point: Point, direction: Direction) -> bool {
 
 /// Acknowledgments at a point of bytes of a direction that it never saw.
 fn acked_unseen(scene: &Scene, point: Point, direction: Direction) -> u64 {
-    let connections = scene.pairs.iter().filter(|pair| pair.is_tcp());
-    connections.filter_map(|pair| pair.more(direction, point)).map(|more| u64::from(more.acked_unseen)).sum()
+    scene.census.totals.acked_unseen[direction.index()][point.index()]
 }
 
 /// Whether B holds only what comes in by the uplink: of what leaves there, TCP's segments are acknowledged before they stand
@@ -243,25 +222,13 @@ pub fn only_in(scene: &Scene) -> bool {
     /// misses packets at random misses both alike: one or none of eleven of a certain direction then has a chance below 1 %
     /// (12 in 2^11), two or fewer of 22 below 1 in 10,000.
     const ONE_SIDED: u64 = 10;
-    let (mut left, mut late) = (0_u64, 0_u64);
-    for pair in scene.pairs.iter().filter(|pair| pair.is_tcp()) {
-        left += u64::from(pair.track(Direction::Outbound, Point::B).packets);
-        let counted = |point, count: fn(&TrackMore) -> u32| pair.more(Direction::Outbound, point).map_or(0, count);
-        // What its sender repeats although it was acknowledged is late at both points.
-        let repeated = counted(Point::A, |more| more.retransmissions);
-        late += u64::from(counted(Point::B, |more| more.spurious).saturating_sub(repeated));
-    }
     let unseen = acked_unseen(scene, Point::B, Direction::Outbound);
     if unseen < UNSEEN {
         return false;
     }
-    if left == 0 {
-        return true;
-    }
-    let inbound =
-        scene.pairs.iter().filter(|pair| pair.both()).filter_map(|pair| pair.more(Direction::Inbound, Point::A));
-    let missed: u64 = inbound.map(|more| u64::from(more.unmatched.saturating_sub(more.made))).sum();
-    late >= LATE && missed * ONE_SIDED <= unseen
+    let totals = &scene.census.totals;
+    let missed = totals.unmatched[Direction::Inbound.index()][Point::A.index()];
+    totals.left == 0 || (totals.late >= LATE && missed * ONE_SIDED <= unseen)
 }
 
 /// Whether a rewrite on the way may have given the packets of both ends one name, so that they stand at the other point in

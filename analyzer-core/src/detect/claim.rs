@@ -238,6 +238,7 @@ pub fn merge(scene: &Scene, claims: &[Claim]) -> Finding {
     if !told.is_empty() {
         details.insert("conntrack".into(), told.into());
     }
+    let frames = frames(claims);
     Finding {
         id: head.id,
         severity: head.severity,
@@ -256,26 +257,25 @@ pub fn merge(scene: &Scene, claims: &[Claim]) -> Finding {
         summary: String::new(),
         details,
         evidence,
-        frames: frames(claims),
-        filters: super::filter::filters(scene, claims, &flows),
+        filters: super::filter::filters(scene, claims, &flows, &frames),
+        frames: Point::BOTH
+            .into_iter()
+            .zip(frames)
+            .flat_map(|(point, frames)| frames.into_iter().take(MAX_FRAMES).map(move |frame| (point, frame)))
+            .collect(),
         fixes: Vec::new(),
     }
 }
 
-/// All frames of the claims, by point and number.
-fn frames(claims: &[Claim]) -> Vec<(Point, u32)> {
-    let mut frames = Vec::new();
-    for point in Point::BOTH {
-        let mut numbers: Vec<u32> = claims
-            .iter()
-            .flat_map(|claim| &claim.frames)
-            .filter(|(at, _)| *at == point)
-            .map(|(_, frame)| *frame)
-            .collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        numbers.truncate(MAX_FRAMES);
-        frames.extend(numbers.into_iter().map(|frame| (point, frame)));
+/// All frames of the claims by point, in order.
+fn frames(claims: &[Claim]) -> [Vec<u32>; 2] {
+    let mut frames = <[Vec<u32>; 2]>::default();
+    for &(point, frame) in claims.iter().flat_map(|claim| &claim.frames) {
+        frames[point.index()].push(frame);
+    }
+    for frames in &mut frames {
+        frames.sort_unstable();
+        frames.dedup();
     }
     frames
 }

@@ -1,6 +1,7 @@
 //! What limits the verdicts, found before any detector runs. An alibi that touches a verdict stands here in words.
 
 use super::alibi;
+use super::census::has;
 use super::scene::Scene;
 use super::text::{count, counted, duration, percent};
 use crate::align::clock::GUARD;
@@ -118,13 +119,7 @@ fn overlap(scene: &Scene, limits: &mut Vec<Coverage>) {
     for point in Point::BOTH {
         let (from, to) = (scene.overlap.from[point.index()], scene.overlap.to[point.index()]);
         let other = if point == Point::A { (first, last) } else { a };
-        let edge: u64 = scene
-            .pairs
-            .iter()
-            .flat_map(|pair| &pair.facts.more)
-            .filter_map(|more| more[point.other().index()].as_deref())
-            .map(|more| u64::from(more.edge))
-            .sum();
+        let edge: u64 = scene.census.totals.edge.iter().map(|points| points[point.other().index()]).sum();
         // What is closer to an end than the guard is not judged either, and then there is no more to it than that.
         let notable = |gap: &i64| *gap > GUARD;
         let late = (from != i64::MIN).then(|| from.saturating_sub(other.0)).filter(notable);
@@ -183,18 +178,7 @@ fn clock_steps(scene: &Scene, point: Point, limits: &mut Vec<Coverage>) {
 
 /// The captures were given the wrong way round: a router takes from the TTL, it never adds, and both directions show it.
 fn swapped(scene: &Scene, limits: &mut Vec<Coverage>) {
-    let (mut right, mut wrong) = (0_u64, 0_u64);
-    for pair in scene.pairs.iter().filter(|pair| pair.both() && pair.family() != Family::Link) {
-        let fall = |direction: Direction| {
-            let [before, after] = [direction.entry(), direction.exit()].map(|point| pair.track(direction, point));
-            (before.packets > 0 && after.packets > 0).then(|| i32::from(before.ttl) - i32::from(after.ttl))
-        };
-        match Direction::BOTH.map(fall) {
-            [Some(out), Some(back)] if out < 0 && back < 0 => wrong += 1,
-            [Some(out), Some(back)] if out > 0 || back > 0 => right += 1,
-            _ => {}
-        }
-    }
+    let (right, wrong) = (scene.census.totals.fallen, scene.census.totals.risen);
     if wrong == 0 || right > 0 {
         return;
     }
@@ -299,9 +283,8 @@ fn filters(scene: &Scene, point: Point, limits: &mut Vec<Coverage>) {
         }
     }
     let mut ports: Vec<(u16, u16)> = scene
-        .pairs
-        .iter()
-        .filter(|pair| !pair.both() && pair.key(point.other()).is_some() && (pair.is_tcp() || pair.is_udp()))
+        .pairs_with(has::ALONE, has::TCP | has::UDP)
+        .filter(|pair| pair.key(point.other()).is_some() && (pair.is_tcp() || pair.is_udp()))
         .filter(|pair| pair.family() != Family::Link && !alibi::local(scene, pair))
         .filter(|pair| !alibi::filter_allows(scene, pair, point))
         .filter_map(|pair| Some((pair.protocol(), pair.ends(point.other())?.1.port)))

@@ -13,22 +13,15 @@ const LONGEST: usize = 480;
 /// Most flows named in a filter; beyond it the time alone is.
 const MOST_FLOWS: usize = 8;
 
-/// The filters of a finding, one for each file.
-pub(super) fn filters(scene: &Scene, claims: &[Claim], flows: &[u32]) -> Filters {
+/// The filters of a finding, one for each file, for its flows and for its frames by point.
+pub(super) fn filters(scene: &Scene, claims: &[Claim], flows: &[u32], frames: &[Vec<u32>; 2]) -> Filters {
     let one = |point: Point| {
-        let mut frames: Vec<u32> = claims
-            .iter()
-            .flat_map(|claim| claim.frames.iter())
-            .filter(|(at, _)| *at == point)
-            .map(|(_, frame)| *frame)
-            .collect();
+        let frames = &frames[point.index()];
         if frames.is_empty() {
             return String::new();
         }
-        frames.sort_unstable();
-        frames.dedup();
         // A number says nothing without its file, and a filter cannot name one.
-        if let Some(frames) = of_one_file(&scene.files[point.index()], &frames) {
+        if let Some(frames) = of_one_file(&scene.files[point.index()], frames) {
             let ranges = ranges(&frames);
             // A range takes a digit and a comma at least: most long lists need not be written to be known as such.
             if ranges.len() <= LONGEST / 2 {
@@ -38,7 +31,7 @@ pub(super) fn filters(scene: &Scene, claims: &[Claim], flows: &[u32]) -> Filters
                 }
             }
         }
-        by_flow(scene, point, claims, flows, &frames)
+        by_flow(scene, point, claims, flows, frames)
     };
     Filters { a: one(Point::A), b: one(Point::B) }
 }
@@ -115,7 +108,7 @@ fn by_flow(scene: &Scene, point: Point, claims: &[Claim], flows: &[u32], frames:
 }
 
 /// The name of the interface that stands for a point, where both points are of one file.
-fn interface(scene: &Scene, point: Point) -> Option<&str> {
+fn interface<'a>(scene: &'a Scene, point: Point) -> Option<&'a str> {
     if scene.files[0].names() != scene.files[1].names() {
         return None;
     }

@@ -9,6 +9,7 @@
 //! line in the index there, a folder of test data. To add one from outside: [`Detector`].
 
 pub mod alibi;
+mod census;
 mod claim;
 mod coverage;
 mod detector;
@@ -25,10 +26,12 @@ mod unseen;
 
 pub use crate::align::clock::{ClockMap, Overlap};
 pub use crate::flow::ingest::Presence;
+pub(crate) use census::Census;
 pub use claim::{Cited, Claim, Reasons, fix, merge};
 pub use detector::Detector;
 pub use detectors::SPECS;
 pub use scene::{Boundary, PairView, Scene, Selection, neighbours};
+pub(crate) use scene::{Finished, Named};
 pub use spec::{Spec, Threshold};
 pub use testimony::{By, Gone, Testimony, Witness};
 

@@ -1,5 +1,6 @@
 //! What a detector sees: the facts of the whole, the flow pairs, the clock, and what the captures cover.
 
+use super::census::{Brief, Census};
 use super::testimony::Witness;
 use crate::align::clock::{ClockMap, Overlap};
 use crate::align::topology::PairedFlow;
@@ -17,9 +18,9 @@ use std::net::IpAddr;
 /// All that one analysis has learned.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Scene {
+pub struct Scene<'a> {
     /// Flow pairs, and flows of one point alone, by serial number.
-    pub pairs: Vec<PairView>,
+    pub pairs: Vec<PairView<'a>>,
     /// Rare events.
     pub events: EventIndex,
     /// Counters.
@@ -64,6 +65,8 @@ pub struct Scene {
     pub coverage: Vec<Coverage>,
     /// What the host itself says.
     pub witness: Witness,
+    /// What each pair has, and all together.
+    pub(crate) census: Census,
 }
 
 /// The flows that the report is restricted to; both lists empty for all.
@@ -96,9 +99,9 @@ impl Selection {
 }
 
 /// A flow pair, or a flow of one point alone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub struct PairView {
+pub struct PairView<'a> {
     /// Serial number, as in events.
     pub serial: u32,
     /// Serial number of the pair that held the same inner flow before its mapping changed.
@@ -112,12 +115,53 @@ pub struct PairView {
     /// By point: source MAC of its first packet, and which way that went.
     pub macs: [Option<(u64, Direction)>; 2],
     /// Hot facts by direction and point.
-    pub tracks: [[Track; 2]; 2],
+    pub tracks: &'a [[Track; 2]; 2],
     /// Cold facts.
-    pub facts: PairFacts,
+    pub facts: &'a PairFacts,
 }
 
-impl PairView {
+/// What a pair is called.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Named {
+    /// As in [`PairView`].
+    pub(crate) serial: u32,
+    /// As in [`PairView`].
+    pub(crate) successor_of: Option<u32>,
+    /// Its key by point.
+    pub(crate) keys: [Option<FlowKey>; 2],
+    /// As in [`PairView`].
+    pub(crate) inside_is_high: [bool; 2],
+    /// As in [`PairView`].
+    pub(crate) macs: [Option<(u64, Direction)>; 2],
+}
+
+impl Named {
+    /// The pair with its facts.
+    pub(crate) fn view<'a>(&self, tracks: &'a [[Track; 2]; 2], facts: &'a PairFacts) -> PairView<'a> {
+        let Self { serial, successor_of, keys: [a, b], inside_is_high, macs } = *self;
+        PairView { serial, successor_of, a, b, inside_is_high, macs, tracks, facts }
+    }
+}
+
+/// A flow that is over, kept for the detectors.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    /// What it was called.
+    pub(crate) named: Named,
+    /// Its hot facts.
+    pub(crate) tracks: [[Track; 2]; 2],
+    /// Its cold facts.
+    pub(crate) facts: PairFacts,
+}
+
+impl Finished {
+    /// As detectors see it.
+    pub(crate) fn view(&self) -> PairView<'_> {
+        self.named.view(&self.tracks, &self.facts)
+    }
+}
+
+impl<'a> PairView<'a> {
     /// The key at a point.
     pub fn key(&self, point: Point) -> Option<&FlowKey> {
         match point {
@@ -132,12 +176,12 @@ impl PairView {
     }
 
     /// The facts of a direction at a point.
-    pub fn track(&self, direction: Direction, point: Point) -> &Track {
+    pub fn track(&self, direction: Direction, point: Point) -> &'a Track {
         &self.tracks[direction.index()][point.index()]
     }
 
     /// The rare facts of a direction at a point.
-    pub fn more(&self, direction: Direction, point: Point) -> Option<&TrackMore> {
+    pub fn more(&self, direction: Direction, point: Point) -> Option<&'a TrackMore> {
         self.facts.more(direction, point)
     }
 
@@ -268,7 +312,7 @@ impl PairView {
     }
 }
 
-impl Scene {
+impl<'a> Scene<'a> {
     /// Events of a kind at a point in a direction, by time; thinned when there were very many.
     pub fn events(&self, kind: EventKind, point: Point, direction: Direction) -> &[Event] {
         self.events.all(kind, point.index(), direction.index())
@@ -277,6 +321,21 @@ impl Scene {
     /// The events of one pair among them, by time.
     pub fn pair_events(&self, kind: EventKind, point: Point, direction: Direction, pair: u32) -> &[Event] {
         self.events.of_pair(kind, point.index(), direction.index(), pair)
+    }
+
+    /// The serial numbers of the pairs that have all of some bits.
+    pub(super) fn serials_with(&self, all: u32) -> impl Iterator<Item = u32> {
+        self.census.briefs.iter().filter(move |brief| brief.has & all == all).map(|brief| brief.serial)
+    }
+
+    /// The events of a kind at a point in a direction, pair by pair.
+    pub(super) fn events_by_pair(
+        &self,
+        kind: EventKind,
+        point: Point,
+        direction: Direction,
+    ) -> impl Iterator<Item = &[Event]> {
+        self.events.by_pair(kind, point.index(), direction.index()).chunk_by(|one, other| one.pair == other.pair)
     }
 
     /// Whether a point's capture was taken in the other direction only (`tcpdump -Q`).
@@ -290,20 +349,35 @@ impl Scene {
     }
 
     /// The pair of an event.
-    pub fn pair(&self, serial: u32) -> Option<&PairView> {
-        self.pairs.binary_search_by_key(&serial, |view| view.serial).ok().map(|index| &self.pairs[index])
+    pub fn pair(&self, serial: u32) -> Option<&PairView<'a>> {
+        self.place(serial).map(|place| &self.pairs[place])
+    }
+
+    /// What is asked of a pair most often.
+    pub(super) fn brief(&self, serial: u32) -> Option<&Brief> {
+        self.place(serial).map(|place| &self.census.briefs[place])
+    }
+
+    fn place(&self, serial: u32) -> Option<usize> {
+        let briefs = &self.census.briefs;
+        // Where none was left out, serial numbers follow one another.
+        let place = serial.wrapping_sub(briefs.first()?.serial) as usize;
+        if briefs.get(place).is_some_and(|brief| brief.serial == serial) {
+            return Some(place);
+        }
+        briefs.binary_search_by_key(&serial, |brief| brief.serial).ok()
+    }
+
+    /// The pairs that have all of some bits, and one at least of some others, by serial number.
+    pub(super) fn pairs_with(&self, all: u32, any: u32) -> impl Iterator<Item = &PairView<'a>> {
+        let fit = move |has: u32| has & all == all && (any == 0 || has & any != 0);
+        let all = self.census.briefs.iter().zip(&self.pairs);
+        all.filter(move |(brief, _)| fit(brief.has)).map(|(_, pair)| pair)
     }
 
     /// MACs that sent outbound packets of IP flows that cross, at a point: guests at A, the host or its guests at B.
     pub fn own_macs(&self, point: Point) -> BTreeSet<u64> {
-        let all = self.pairs.iter().filter(|pair| pair.both() && pair.family() != Family::Link);
-        let unicast = all.filter(|pair| !pair.inner_ends().1.ip().is_multicast());
-        // A flow may have been taken the wrong way round: the majority decides.
-        let mut votes: BTreeMap<u64, i32> = BTreeMap::new();
-        for (mac, direction) in unicast.filter_map(|pair| pair.macs[point.index()]) {
-            *votes.entry(mac).or_default() += if direction == Direction::Outbound { 1 } else { -1 };
-        }
-        votes.into_iter().filter(|(_, votes)| *votes > 0).map(|(mac, _)| mac).collect()
+        self.census.own_macs[point.index()].clone()
     }
 
     /// Whether an address lies in one of the inside networks.

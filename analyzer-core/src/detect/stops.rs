@@ -2,6 +2,7 @@
 //! for a fault of new connections alone.
 
 use super::alibi;
+use super::census::has;
 use super::scene::{PairView, Scene};
 use crate::facts::{Fate, IcmpSeen, Run, Stamp, TrackMore, state};
 use crate::packet::Family;
@@ -50,7 +51,8 @@ pub(super) struct Stop {
 /// All flows that stopped, by time.
 pub(super) fn stops(scene: &Scene) -> Vec<Stop> {
     let usual = Direction::BOTH.map(|direction| usual_loss(scene, direction));
-    let mut stops: Vec<Stop> = scene.pairs.iter().filter_map(|pair| stop(scene, pair, usual)).collect();
+    let suspects = scene.pairs_with(has::BOTH, has::RESETS | has::RUN | has::HEAD);
+    let mut stops: Vec<Stop> = suspects.filter_map(|pair| stop(scene, pair, usual)).collect();
     stops.sort_by_key(|stop| (stop.at, stop.serial));
     stops
 }
@@ -75,13 +77,8 @@ pub(super) fn together(stops: &[Stop], outside: bool, window: i64) -> Vec<Stop> 
 
 /// Share of a direction's packets that are seen at its first point alone although later ones of their flow crossed.
 fn usual_loss(scene: &Scene, direction: Direction) -> f64 {
-    let entry = direction.entry();
-    let (mut lost, mut packets) = (0_u64, 0_u64);
-    for pair in scene.pairs.iter().filter(|pair| pair.both()) {
-        packets += u64::from(pair.track(direction, entry).packets);
-        lost += pair.more(direction, entry).map_or(0, |more| u64::from(more.unmatched.saturating_sub(more.run.count)));
-    }
-    lost as f64 / packets.max(1) as f64
+    let totals = &scene.census.totals;
+    totals.skipped[direction.index()] as f64 / totals.offered[direction.index()].max(1) as f64
 }
 
 fn stop(scene: &Scene, pair: &PairView, usual: [f64; 2]) -> Option<Stop> {

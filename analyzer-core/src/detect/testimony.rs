@@ -165,7 +165,7 @@ impl Witness {
     }
 
     /// What most of several flows have in common: each with the moment of its first packet that did not cross.
-    pub fn of_most<'a>(&'a self, flows: impl Iterator<Item = (&'a PairView, Time)>) -> Testimony<'a> {
+    pub fn of_most<'a>(&'a self, flows: impl Iterator<Item = (&'a PairView<'a>, Time)>) -> Testimony<'a> {
         let told: Vec<Testimony<'a>> = flows.map(|(pair, moment)| self.at(pair, moment, 0)).collect();
         let common = |one: &&Testimony<'a>| {
             let same = told.iter().filter(|other| match (one, other) {
@@ -503,7 +503,7 @@ mod tests {
     }
 
     /// The flow of the lines above, which began `offset` nanoseconds off the log's clock.
-    fn pair(offset: i64) -> PairView {
+    fn pair(offset: i64) -> PairView<'static> {
         let peer = ("198.51.100.7", 443);
         let mut facts = PairFacts::default();
         facts.first[0] = [0, 8_000].map(|transit| crate::facts::Stamp { time: BEGUN - offset + transit, frame: 1 });
@@ -514,8 +514,8 @@ mod tests {
             b: Some(key([("100.64.3.5", 42420), peer], 6)),
             inside_is_high: [false; 2],
             macs: [None; 2],
-            tracks: Default::default(),
-            facts,
+            tracks: Box::leak(Box::default()),
+            facts: Box::leak(Box::new(facts)),
         }
     }
 
@@ -531,9 +531,10 @@ mod tests {
             let clock = ClockMap { offset: offset as f64, ..ClockMap::default() };
             let lines = [MADE, OPENED, ENDED_BY_PROGRAM, STRAY, STRAY_RESET].join("\n");
             let log = Log::read(Path::new("conntrack.log"), lines.as_bytes(), |_, _| true).unwrap();
-            let mut own = pair.clone();
             // B's clock is the host's.
-            own.facts.first[0][1].time += offset;
+            let mut facts = pair.facts.clone();
+            facts.first[0][1].time += offset;
+            let own = PairView { facts: &facts, ..pair };
             let witness = Witness::new(Some(log), Host::default(), std::slice::from_ref(&own), &clock);
             assert_eq!(witness.shift, Some(offset));
             let told = witness.at(&own, Time(ENDED + 44_595_000 - offset), 0);

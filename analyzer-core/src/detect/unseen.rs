@@ -2,6 +2,7 @@
 //! the reset is on neither the bridge nor the uplink. What is left is a connection whose last segment entered the host and
 //! never left it, and whose sender did not repeat it, as only a sender does whose connection is gone.
 
+use super::census::has;
 use super::scene::{PairView, Scene};
 use crate::facts::{Run, state};
 use crate::point::{Direction, Point};
@@ -20,7 +21,7 @@ const LAST_WORDS: u32 = 4;
 #[derive(Debug)]
 pub(super) struct CutOff<'a> {
     /// The connection.
-    pub(super) pair: &'a PairView,
+    pub(super) pair: &'a PairView<'a>,
     /// Its last segments: at A, and not at B.
     pub(super) run: Run,
     /// How long A's capture went on after them.
@@ -31,9 +32,10 @@ pub(super) struct CutOff<'a> {
 
 /// Connections of guests that ended at the host without a word. One alone must have stayed silent; of several, one must
 /// have stayed without its answer for many round trips.
-pub(super) fn cut_off(scene: &Scene) -> Vec<CutOff<'_>> {
+pub(super) fn cut_off<'a>(scene: &'a Scene<'a>) -> Vec<CutOff<'a>> {
     let Some((_, end)) = scene.presence[Point::A.index()].span else { return Vec::new() };
-    let ended: Vec<CutOff<'_>> = scene.pairs.iter().filter_map(|pair| ended(pair, end)).collect();
+    let ended: Vec<CutOff<'_>> =
+        scene.pairs_with(has::TCP | has::BOTH, has::RUN).filter_map(|pair| ended(pair, end)).collect();
     let proven = ended.iter().any(|cut| cut.silent);
     let unanswered = ended.iter().any(|cut| {
         let round_trip = round_trip(cut.pair).unwrap_or(MILLISECOND).max(MILLISECOND / 10);
@@ -48,7 +50,7 @@ pub(super) fn cut_off(scene: &Scene) -> Vec<CutOff<'_>> {
     }
 }
 
-fn ended(pair: &PairView, end: i64) -> Option<CutOff<'_>> {
+fn ended<'a>(pair: &'a PairView<'a>, end: i64) -> Option<CutOff<'a>> {
     if !pair.is_tcp() || !pair.both() || !pair.facts.resets.is_empty() || !pair.facts.icmp.is_empty() {
         return None;
     }

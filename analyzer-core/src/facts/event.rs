@@ -157,6 +157,8 @@ pub struct EventIndex {
 struct Sorted {
     by_time: Vec<Event>,
     by_pair: Vec<Event>,
+    /// Pairs, and where their events begin in `by_pair`: far fewer bytes to look through.
+    starts: Vec<(u32, u32)>,
     count: u64,
 }
 
@@ -170,12 +172,16 @@ impl EventIndex {
             let count = parts.iter().map(|part| part.count).sum();
             // Each list is given up as soon as it has been copied.
             drop(parts);
-            by_time.sort_unstable_by_key(|event| (event.time, event.frame, event.pair));
-            let mut by_pair = by_time.clone();
-            by_pair.sort_by_key(|event| event.pair);
-            Sorted { by_time, by_pair, count }
+            // The list of each shard is nearly in order.
+            by_time.sort_by_key(|event| (event.time, event.frame, event.pair));
+            let mut order: Vec<(u32, u32)> = by_time.iter().map(|event| event.pair).zip(0..).collect();
+            order.sort_unstable();
+            let by_pair = order.iter().map(|&(_, index)| by_time[index as usize]).collect();
+            let mut starts: Vec<(u32, u32)> = order.into_iter().map(|(pair, _)| pair).zip(0..).collect();
+            starts.dedup_by_key(|(pair, _)| *pair);
+            Sorted { by_time, by_pair, starts, count }
         };
-        let lists = lists.into_par_iter().map(sort).collect();
+        let lists = lists.into_par_iter().with_max_len(1).map(sort).collect();
         Self { lists }
     }
 
@@ -191,9 +197,15 @@ impl EventIndex {
     /// The events of one pair among them, by time.
     pub fn of_pair(&self, kind: EventKind, point: usize, direction: usize, pair: u32) -> &[Event] {
         let Some(list) = self.list(kind, point, direction) else { return &[] };
-        let start = list.by_pair.partition_point(|event| event.pair < pair);
-        let length = list.by_pair[start..].partition_point(|event| event.pair == pair);
-        &list.by_pair[start..start + length]
+        let Ok(place) = list.starts.binary_search_by_key(&pair, |(pair, _)| *pair) else { return &[] };
+        let start = list.starts[place].1 as usize;
+        let end = list.starts.get(place + 1).map_or(list.by_pair.len(), |(_, start)| *start as usize);
+        &list.by_pair[start..end]
+    }
+
+    /// Events of a kind at a point in a direction, by pair, and of each by time.
+    pub fn by_pair(&self, kind: EventKind, point: usize, direction: usize) -> &[Event] {
+        self.list(kind, point, direction).map_or(&[], |list| &list.by_pair)
     }
 
     /// How many there were; more than are kept when there were very many.

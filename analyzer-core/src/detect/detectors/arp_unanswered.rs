@@ -21,6 +21,7 @@
 //! # References
 //! RFC 826; RFC 5227; `arp(7)` (three requests, a second apart).
 
+use crate::detect::census::has;
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{counted, duration, mac_text};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold};
@@ -29,6 +30,7 @@ use crate::packet::Endpoint;
 use crate::point::{Direction, Point};
 use crate::report::{Directions, Finding, Severity, TopologyKind, Where};
 use crate::time::SECOND;
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
@@ -64,7 +66,7 @@ pub(super) const SPEC: Spec = Spec {
 pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let mut claims: BTreeMap<(u32, u32), Claim> = BTreeMap::new();
     let own = Point::BOTH.map(|point| scene.own_macs(point));
-    let guests: Vec<u32> = inside_addresses(scene);
+    let guests: LazyCell<Vec<u32>, _> = LazyCell::new(|| inside_addresses(scene));
     for point in Point::BOTH {
         let link = &scene.link[point.index()];
         let answers: u32 = link.arp.values().map(|asked| asked.answered).sum();
@@ -75,12 +77,15 @@ pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
         for (&(target, asker), asked) in &link.arp {
             let run = asked.longest();
             let lasted = run.last.time - run.first.time;
+            let enough = f64::from(run.count) >= SPEC.value(scene, "arp-unanswered.requests")
+                && lasted as f64 >= SPEC.value(scene, "arp-unanswered.seconds") * SECOND as f64;
+            if !enough {
+                continue;
+            }
             let ours = own[point.index()].contains(&asked.mac)
                 || own[0].contains(&asked.mac)
                 || (point == Point::A && guests.contains(&target));
-            let enough = f64::from(run.count) >= SPEC.value(scene, "arp-unanswered.requests")
-                && lasted as f64 >= SPEC.value(scene, "arp-unanswered.seconds") * SECOND as f64;
-            if !ours || !enough {
+            if !ours {
                 continue;
             }
             let vain = link.arp.iter().filter(|((_, by), other)| *by == asker && other.answered == 0).count();
@@ -129,7 +134,7 @@ fn waiting(scene: &Scene, claim: &Claim, asker: u32) -> Vec<u32> {
         let mut runs = [more.run, more.longest].into_iter().filter(|run| run.count >= IN_A_ROW || whole);
         runs.any(|run| run.count > 0 && asked.contains(&scene.clock.to_a(Point::A, run.first.time).0))
     };
-    scene.pairs.iter().filter(held).map(|pair| pair.serial).collect()
+    scene.pairs_with(has::RUN, 0).filter(held).map(|pair| pair.serial).collect()
 }
 
 /// IPv4 addresses of guests, by the flows that cross.

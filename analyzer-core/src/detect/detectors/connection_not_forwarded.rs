@@ -32,6 +32,7 @@
 //! # References
 //! Linux `nf_conntrack-sysctl` (`nf_conntrack_max`); RFC 6335 section 6 (port ranges); RFC 9293 section 3.8.1.
 
+use crate::detect::census::has;
 use crate::detect::claim::{fix, merge};
 use crate::detect::stops::End;
 use crate::detect::text::counted;
@@ -67,7 +68,8 @@ pub(super) const SPEC: Spec = Spec {
 };
 
 pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
-    let stuck: Vec<&PairView> = scene.pairs.iter().filter(|pair| stuck(scene, pair)).collect();
+    let stuck: Vec<&PairView> =
+        scene.pairs_with(has::ALONE, has::TCP | has::UDP).filter(|pair| stuck(scene, pair)).collect();
     let Some(first) = stuck.iter().filter_map(|pair| first(scene, pair)).min() else { return Vec::new() };
     let known =
         stuck.iter().any(|pair| alibi::filter_allows(scene, pair, Point::B)) || peers_known(scene, &stuck, true);
@@ -218,7 +220,7 @@ fn service(pair: &PairView) -> Service {
 }
 
 /// Flows that were found at both points.
-fn crossing(scene: &Scene) -> impl Iterator<Item = &PairView> {
+fn crossing<'a>(scene: &'a Scene<'a>) -> impl Iterator<Item = &'a PairView<'a>> {
     scene.pairs.iter().filter(|pair| pair.both() && pair.family() != Family::Link)
 }
 
@@ -303,7 +305,7 @@ fn of_one_service(scene: &Scene, only: Service, new: &[&PairView]) -> (&'static 
 }
 
 /// Flows to the same services that crossed after all: their first packets did not, and from some packet on all did.
-fn delayed<'a>(scene: &'a Scene, stuck: &[&PairView]) -> impl Iterator<Item = &'a PairView> {
+fn delayed<'a>(scene: &'a Scene<'a>, stuck: &[&PairView]) -> impl Iterator<Item = &'a PairView<'a>> {
     let services: BTreeSet<Service> = stuck.iter().map(|pair| service(pair)).collect();
     crossing(scene).filter(move |pair| {
         let crossed = scene.clock.to_a(Point::B, pair.facts.first[0][Point::B.index()].time);

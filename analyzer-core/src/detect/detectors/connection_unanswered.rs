@@ -18,6 +18,7 @@
 //! # References
 //! RFC 9293 section 3.8.1; Linux `ip-sysctl` (`tcp_syn_retries`).
 
+use crate::detect::census::has;
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::counted;
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold};
@@ -43,7 +44,7 @@ pub(super) const SPEC: Spec = Spec {
 };
 
 pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
-    let pairs = scene.pairs.iter().filter(|pair| pair.is_tcp() && pair.both() && pair.facts.icmp_count == 0);
+    let pairs = scene.pairs_with(has::TCP | has::BOTH | has::SILENT, 0).filter(|pair| pair.facts.icmp_count == 0);
     pairs
         .flat_map(|pair| Direction::BOTH.into_iter().filter_map(move |direction| unanswered(scene, pair, direction)))
         .collect()

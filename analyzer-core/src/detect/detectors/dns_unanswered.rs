@@ -28,6 +28,7 @@
 //! # References
 //! RFC 1035 section 4.1.1; resolv.conf(5) (timeout 5 s, `single-request-reopen`).
 
+use crate::detect::census::has;
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{count, counted};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold, alibi};
@@ -61,8 +62,7 @@ pub(super) const SPEC: Spec = Spec {
 
 pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let mut claims: Vec<Claim> = scene
-        .pairs
-        .iter()
+        .pairs_with(has::DNS, 0)
         .filter_map(|pair| Some((pair, pair.facts.dns.as_deref()?)))
         .flat_map(|(pair, dns)| of_flow(scene, pair, dns))
         .collect();
@@ -180,8 +180,11 @@ pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let sum = |name: &str| claims.iter().map(|claim| claim.number(name)).sum::<f64>() as u64;
     let (raced, repetitions) = (sum("insertion_race"), sum("repetitions"));
-    let in_all: u64 =
-        scene.pairs.iter().filter_map(|pair| pair.facts.dns.as_deref()).map(|dns| u64::from(dns.asked)).sum();
+    let in_all: u64 = scene
+        .pairs_with(has::DNS, 0)
+        .filter_map(|pair| pair.facts.dns.as_deref())
+        .map(|dns| u64::from(dns.asked))
+        .sum();
     let mut servers: Vec<String> =
         claims.iter().filter_map(|claim| claim.details.get("server")?.as_str().map(str::to_owned)).collect();
     servers.sort();

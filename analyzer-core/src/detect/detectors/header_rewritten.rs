@@ -17,6 +17,7 @@
 //! # References
 //! RFC 2474 (DSCP), RFC 3168 (ECN), RFC 7323 and RFC 2018 (options), RFC 1812 section 5.3.1 (TTL).
 
+use crate::detect::census::has;
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{count, counted};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold};
@@ -24,6 +25,7 @@ use crate::facts::{EventKind, SynOptions};
 use crate::point::{Direction, Point};
 use crate::report::{Directions, Finding, Severity, Where};
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 /// What this detector says of itself.
 pub(super) const SPEC: Spec = Spec {
@@ -45,9 +47,11 @@ const ECN_CE: u64 = 3;
 
 pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let mut claims = Vec::new();
+    // The bit says nothing where a hop is unusual.
+    let changed = if usual(scene).contains(&1) { has::SYN_CHANGED | has::TTL_CHANGED } else { has::BOTH };
     for direction in Direction::BOTH {
         claims.extend(tos(scene, direction));
-        for pair in scene.pairs.iter().filter(|pair| pair.both()) {
+        for pair in scene.pairs_with(has::BOTH, changed) {
             claims.extend(options(scene, pair, direction));
             claims.extend(ttl(scene, pair, direction));
         }
@@ -120,13 +124,17 @@ fn options(scene: &Scene, pair: &PairView, direction: Direction) -> Option<Claim
     Some(claim)
 }
 
+/// How many hops the TTL may fall by.
+fn usual(scene: &Scene) -> RangeInclusive<i32> {
+    0..=SPEC.value(scene, "header-rewritten.ttl") as i32
+}
+
 fn ttl(scene: &Scene, pair: &PairView, direction: Direction) -> Option<Claim> {
     let (first, last) = (pair.track(direction, direction.entry()), pair.track(direction, direction.exit()));
     // The first packets must be copies of each other: those of a flow that loses none.
     let whole = first.matched == first.packets && last.matched == last.packets && first.packets > 0;
     let fall = i32::from(first.ttl) - i32::from(last.ttl);
-    let usual = 0..=SPEC.value(scene, "header-rewritten.ttl") as i32;
-    if !whole || usual.contains(&fall) {
+    if !whole || usual(scene).contains(&fall) {
         return None;
     }
     let mut claim = empty(pair.serial, direction, scene, "TTL");

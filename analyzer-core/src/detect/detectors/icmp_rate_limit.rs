@@ -21,6 +21,7 @@
 //! RFC 1812 section 4.3.2.8; `Documentation/networking/ip-sysctl.rst` (`icmp_ratelimit`, `icmp_ratemask`: Linux does not
 //! limit echo replies by default).
 
+use crate::detect::census::has;
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{count, percent};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold, alibi};
@@ -59,12 +60,7 @@ pub(super) const SPEC: Spec = Spec {
 };
 
 pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
-    scene
-        .pairs
-        .iter()
-        .filter(|pair| pair.both() && [1, 58].contains(&pair.protocol()))
-        .filter_map(|pair| claim(scene, pair))
-        .collect()
+    scene.pairs_with(has::BOTH | has::ICMP, 0).filter_map(|pair| claim(scene, pair)).collect()
 }
 
 /// Where echo messages are missing.

@@ -19,6 +19,7 @@
 //! # References
 //! IEEE 802.1Q section 8.7 (the learning process); `bridge(8)` (`bridge monitor fdb`).
 
+use crate::detect::census::has;
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{counted, mac_text};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold};
@@ -55,7 +56,7 @@ fn talk(pair: &PairView, point: Point) -> Option<Talk> {
 pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let unicast = |pair: &&PairView| pair.family() != Family::Link && !pair.inner_ends().1.ip().is_multicast();
     let mut inside: BTreeMap<Talk, &PairView> = BTreeMap::new();
-    for pair in scene.pairs.iter().filter(unicast).filter(|pair| pair.a.is_some() && pair.b.is_none()) {
+    for pair in scene.pairs_with(has::ALONE, 0).filter(unicast).filter(|pair| pair.a.is_some()) {
         // What the capture of B did not cover may have crossed.
         let unmatched = |way| pair.more(way, Point::A).map_or(0, |more| more.unmatched);
         let two_way = Direction::BOTH.iter().all(|way| unmatched(*way) >= 2);
@@ -63,11 +64,13 @@ pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
             inside.entry(talk).or_insert(pair);
         }
     }
+    if inside.is_empty() {
+        return Vec::new();
+    }
     scene
-        .pairs
-        .iter()
+        .pairs_with(has::BOTH, 0)
         .filter(unicast)
-        .filter(|pair| pair.both() && pair.a == pair.b)
+        .filter(|pair| pair.a == pair.b)
         .filter_map(|pair| claim(scene, pair, inside.get(&talk(pair, Point::B)?)?))
         .collect()
 }

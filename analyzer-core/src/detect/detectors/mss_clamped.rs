@@ -13,6 +13,7 @@
 //! # References
 //! RFC 9293 section 3.7.1, RFC 6691; iptables-extensions, TCPMSS.
 
+use crate::detect::census::has;
 use crate::detect::claim::merge;
 use crate::detect::text::counted;
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec};
@@ -31,7 +32,7 @@ pub(super) const SPEC: Spec = Spec {
 
 pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let both = |pair| Direction::BOTH.into_iter().filter_map(move |direction| clamped(scene, pair, direction));
-    scene.pairs.iter().filter(|pair| pair.both()).flat_map(both).collect()
+    scene.pairs_with(has::BOTH | has::SYN_CHANGED, 0).flat_map(both).collect()
 }
 
 fn clamped(scene: &Scene, pair: &PairView, direction: Direction) -> Option<Claim> {

@@ -24,6 +24,7 @@
 //! # References
 //! RFC 1918 section 3; RFC 5382 REQ-10; Linux `nf_conntrack-sysctl`.
 
+use crate::detect::census::has;
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::counted;
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold, alibi, neighbours};
@@ -49,13 +50,14 @@ pub(super) const SPEC: Spec = Spec {
 };
 
 pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
-    let families: BTreeSet<Family> =
-        scene.pairs.iter().filter(|pair| translated(scene, pair)).map(PairView::family).collect();
-    if families.is_empty() {
-        return Vec::new();
-    }
-    let leaks = scene.pairs.iter().filter(|pair| families.contains(&pair.family()) && leaks(scene, pair));
-    let leaks: Vec<&PairView> = leaks.collect();
+    let leaks: Vec<&PairView> = scene.pairs_with(has::UNANSWERED, 0).filter(|pair| leaks(scene, pair)).collect();
+    // Beside flows of the family that are translated.
+    let families: BTreeSet<Family> = leaks.iter().map(|pair| pair.family()).collect();
+    let is_translated = |family: &Family| {
+        scene.pairs_with(has::BOTH, 0).any(|pair| pair.family() == *family && translated(scene, pair))
+    };
+    let families: BTreeSet<Family> = families.into_iter().filter(is_translated).collect();
+    let leaks: Vec<&PairView> = leaks.into_iter().filter(|pair| families.contains(&pair.family())).collect();
     if leaks.is_empty() {
         return Vec::new();
     }

@@ -21,6 +21,7 @@
 //! # References
 //! RFC 4787 sections 4.1 and 4.3; RFC 9000 section 9.5.
 
+use crate::detect::census::has;
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{counted, duration};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Testimony, Threshold};
@@ -49,7 +50,7 @@ pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     // The last pair of each chain stands for the flow, so that a flow that moved twice is one flow.
     let mut chains: BTreeMap<u32, Vec<(&PairView, &PairView)>> = BTreeMap::new();
     let mut latest: BTreeMap<u32, u32> = BTreeMap::new();
-    for pair in &scene.pairs {
+    for pair in scene.pairs_with(has::MOVED, 0) {
         let Some(former) = pair.successor_of.and_then(|serial| scene.pair(serial)) else { continue };
         // An outer name that another flow was given is no move: to that flow it is the first. Nor is it one where nothing is
         // translated: then the former pair was none.

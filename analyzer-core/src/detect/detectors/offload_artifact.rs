@@ -17,10 +17,10 @@
 //! # References
 //! The kernel's checksum-offloads and segmentation-offloads documents.
 
+use crate::detect::census::has;
 use crate::detect::claim::merge;
 use crate::detect::text::{count, counted, letter};
 use crate::detect::{Claim, Reasons, Scene, Spec};
-use crate::facts::state;
 use crate::packet::Checksum;
 use crate::point::{Direction, Point};
 use crate::report::{Finding, Severity, Where};
@@ -65,13 +65,7 @@ fn one_way(scene: &Scene, direction: Direction) -> Option<Claim> {
     if said.is_empty() {
         return None;
     }
-    claim.flows = scene
-        .pairs
-        .iter()
-        .filter(|pair| pair.both())
-        .filter(|pair| pair.tracks[index].iter().any(|track| track.has(state::PARTIAL | state::SUPERFRAME)))
-        .map(|pair| pair.serial)
-        .collect();
+    claim.flows = scene.serials_with(has::BOTH | has::way(has::OFFLOAD, direction)).collect();
     if claim.flows.is_empty() {
         return None;
     }

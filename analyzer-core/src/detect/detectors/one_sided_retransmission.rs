@@ -23,6 +23,7 @@
 //! # References
 //! RFC 9293 section 3.8; RFC 7680 (loss needs a time limit: three seconds here).
 
+use crate::detect::census::has;
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{counted, percent};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold, alibi};
@@ -52,7 +53,10 @@ pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
         let lost = |pair: &PairView| {
             u64::from(pair.facts.lost_between[direction.index()]).min(missing(scene, pair, direction))
         };
-        let total: u64 = scene.pairs.iter().map(lost).sum();
+        let concerned = scene.pairs_with(has::way(has::LOST_BETWEEN, direction), 0);
+        let concerned: Vec<(&PairView, u64)> =
+            concerned.map(|pair| (pair, lost(pair))).filter(|(_, lost)| *lost > 0).collect();
+        let total: u64 = concerned.iter().map(|(_, lost)| lost).sum();
         // The far capture may have missed the first copy of what was lost beyond it.
         let repeated = total + scene.event_count(EventKind::LostBeyond, direction.entry(), direction);
         let missed = alibi::capture_explains(scene, direction.exit(), total, repeated);
@@ -63,11 +67,9 @@ pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
         } else {
             Severity::Info
         };
-        for pair in &scene.pairs {
-            let lost = lost(pair);
-            if lost == 0 {
-                continue;
-            }
+        // All have the same, which one copy holds.
+        let reasons = reasons(scene, direction, total);
+        for (pair, lost) in concerned {
             let mut claim = Claim::new(SPEC.id, pair.serial, Where::Between, direction);
             claim.severity = if missed { Severity::Info } else { severity };
             claim.because = missed.then_some("capture-loss");
@@ -90,10 +92,7 @@ pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
             if claim.frames.is_empty() {
                 continue;
             }
-            let bytes = pair.facts.lost_between_bytes[direction.index()];
-            claim.details.insert("retransmitted_bytes".into(), bytes.into());
-            claim.details.insert("segments".into(), pair.track(direction, direction.entry()).packets.into());
-            claim.reasons = reasons(scene, direction, total);
+            claim.reasons = reasons.clone();
             claims.push(claim);
         }
     }
@@ -135,8 +134,10 @@ fn reasons(scene: &Scene, direction: Direction, total: u64) -> Reasons {
 pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let direction = if finding.direction == Directions::Inbound { Direction::Inbound } else { Direction::Outbound };
-    let bytes = claims.iter().map(|claim| claim.number("retransmitted_bytes")).sum::<f64>() as u64;
-    let segments = claims.iter().map(|claim| claim.number("segments")).sum::<f64>() as u64;
+    // There may be very many claims, so that none of them carries its numbers along.
+    let pairs = || claims.iter().flat_map(|claim| &claim.flows).filter_map(|serial| scene.pair(*serial));
+    let bytes: u64 = pairs().map(|pair| pair.facts.lost_between_bytes[direction.index()]).sum();
+    let segments: u64 = pairs().map(|pair| u64::from(pair.track(direction, direction.entry()).packets)).sum();
     finding.details.insert("retransmitted_bytes".into(), bytes.into());
     finding.details.insert("segments".into(), segments.into());
     finding.summary = format!(

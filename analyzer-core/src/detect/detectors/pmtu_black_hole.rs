@@ -35,6 +35,7 @@
 //! RFC 1191, RFC 8201 (path MTU discovery), RFC 2923 (its black holes), RFC 4821 and RFC 8899 (probing without ICMP);
 //! the kernel's ip-sysctl (`tcp_mtu_probing`, `mtu_expires`).
 
+use crate::detect::census::has;
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{counted, letter};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold};
@@ -87,7 +88,7 @@ pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     // Hardly any capture needs them.
     let peers = LazyCell::new(|| Peers::new(scene));
     let mut claims = Vec::new();
-    for pair in &scene.pairs {
+    for pair in scene.pairs_with(0, has::ERRORS | has::HEAD) {
         for direction in Direction::BOTH {
             claims.extend(told(scene, pair, direction, &peers).or_else(|| silent(scene, pair, direction, &peers)));
         }
@@ -96,7 +97,7 @@ pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
 }
 
 /// The errors about packets of this direction; they travel the other way.
-fn errors(pair: &PairView, direction: Direction) -> Vec<&IcmpSeen> {
+fn errors<'a>(pair: &PairView<'a>, direction: Direction) -> Vec<&'a IcmpSeen> {
     pair.facts.icmp.iter().filter(|error| error.too_big() && error.direction == direction.reverse()).collect()
 }
 

@@ -30,6 +30,7 @@
 //! # References
 //! IEEE 802.1Q section 8.7 (learning); `bridge(8)`; `tcpdump(1)` option -Q; RFC 4795 section 2.7 (LLMNR repeats after 100 ms).
 
+use crate::detect::census::has;
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{count, counted, duration, mac_text};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold, alibi};
@@ -163,11 +164,12 @@ fn apart(echoes: &[&Echo]) -> usize {
 /// A holds what leaves a link and B what enters it: the halves of the same flows, one in each. What stands in both
 /// has come back.
 fn in_and_out(scene: &Scene) -> Option<Claim> {
+    if scene.pairs_with(has::BOTH | has::TCP, 0).next().is_some() {
+        return None;
+    }
     let halves = |point: Point| -> BTreeMap<FlowKey, bool> {
         scene
-            .pairs
-            .iter()
-            .filter(|pair| !pair.both() && (pair.is_tcp() || pair.is_udp()))
+            .pairs_with(has::ALONE, has::TCP | has::UDP)
             .filter_map(|pair| {
                 let ways = Direction::BOTH.map(|way| pair.track(way, point).packets > 0);
                 Some((*pair.key(point)?, ways[0] != ways[1]))
@@ -176,8 +178,7 @@ fn in_and_out(scene: &Scene) -> Option<Claim> {
     };
     let (a, b) = (halves(Point::A), halves(Point::B));
     let split = a.iter().filter(|(key, one_way)| **one_way && b.get(key) == Some(&true)).count();
-    let whole = scene.pairs.iter().filter(|pair| pair.both() && pair.is_tcp()).count();
-    if split == 0 || whole > 0 {
+    if split == 0 {
         return None;
     }
     let back: Vec<&PairView> = scene
@@ -226,9 +227,9 @@ fn only_in(scene: &Scene) -> Option<Claim> {
 fn nothing_leaves(scene: &Scene) -> bool {
     /// Packets that prove which directions a capture holds.
     const ENOUGH: u32 = 20;
-    let connections = || scene.pairs.iter().filter(|pair| pair.is_tcp());
+    let connections = || scene.pairs_with(has::TCP, 0);
     let packets = |way, point| connections().map(|pair| pair.track(way, point).packets).sum::<u32>();
-    packets(Direction::Outbound, Point::B) == 0
+    scene.census.totals.left == 0
         && packets(Direction::Outbound, Point::A) >= ENOUGH
         && packets(Direction::Inbound, Point::B) >= ENOUGH
 }

@@ -16,6 +16,7 @@
 //! # References
 //! RFC 4737 (reordering), RFC 8985 (how TCP tolerates it).
 
+use crate::detect::census::has;
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{count, percent, plural};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold};
@@ -39,60 +40,61 @@ pub(super) const SPEC: Spec = Spec {
 };
 
 pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
-    Direction::BOTH.into_iter().flat_map(|direction| one_way(scene, direction)).collect()
+    Direction::BOTH.into_iter().filter_map(|direction| one_way(scene, direction)).collect()
 }
 
-fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
+fn one_way(scene: &Scene, direction: Direction) -> Option<Claim> {
     let total: u64 =
         Point::BOTH.into_iter().map(|point| scene.event_count(EventKind::Reordered, point, direction)).sum();
     if (total as f64) < SPEC.value(scene, "reordering.packets") {
-        return Vec::new();
+        return None;
     }
     let reasons = Reasons::default().support(0.7, "the copies of the same packets stand in another order").support_if(
         total >= 20,
         0.5,
         format!("{} of them", count(total)),
     );
-    let mut events: Vec<&Event> =
-        Point::BOTH.iter().flat_map(|point| scene.events(EventKind::Reordered, *point, direction)).collect();
+    // There may be very many flows with a packet or two each: one claim speaks for all of them.
+    let mut events: Vec<&Event> = Point::BOTH
+        .iter()
+        .flat_map(|point| scene.events_by_pair(EventKind::Reordered, *point, direction).flatten())
+        .collect();
     events.sort_by_key(|event| event.pair);
-    let claim = |events: &[&Event]| {
-        let serial = events[0].pair;
-        let mut claim = Claim::new(SPEC.id, serial, Where::Between, direction);
-        claim.severity = Severity::Info;
-        claim.protocol = scene.pair(serial).map_or("ip", PairView::protocol_name);
-        claim.reasons = reasons.clone();
-        claim.packets = events.len() as u64;
-        claim.frames.reserve_exact(2 * events.len());
-        for event in events {
-            let point = Point::BOTH[usize::from(event.point)];
-            claim.cite(
-                scene,
-                point,
-                event.frame,
-                event.time,
-                "comes after a packet that it preceded at the other point",
-            );
-            claim.frames.push((point.other(), event.other_frame));
-        }
-        claim
+    let flows: Vec<&[&Event]> = events.chunk_by(|one, other| one.pair == other.pair).collect();
+    let protocol = |flow: &&[&Event]| match scene.brief(flow[0].pair) {
+        Some(brief) if brief.has & has::TCP != 0 => "tcp",
+        _ => scene.pair(flow[0].pair).map_or("ip", PairView::protocol_name),
     };
-    let mut claims: Vec<Claim> = events.chunk_by(|one, other| one.pair == other.pair).map(claim).collect();
-    if claims.windows(2).any(|two| two[0].protocol != two[1].protocol) {
-        for claim in &mut claims {
-            claim.protocol = "ip";
-        }
+    let mut protocols = flows.iter().map(protocol);
+    let first = protocols.next().unwrap_or("ip");
+    let protocol = if protocols.all(|other| other == first) { first } else { "ip" };
+    let asked = |flow: &&&[&Event]| {
+        !scene.selection.of_flows() || scene.pair(flow[0].pair).is_some_and(|pair| scene.selection.has(pair))
+    };
+    let flows: Vec<&[&Event]> = flows.iter().filter(asked).copied().collect();
+    let mut claim = Claim::new(SPEC.id, 0, Where::Between, direction);
+    claim.severity = Severity::Info;
+    claim.protocol = protocol;
+    claim.reasons = reasons;
+    claim.flows = flows.iter().map(|flow| flow[0].pair).collect();
+    claim.packets = flows.iter().map(|flow| flow.len() as u64).sum();
+    claim.frames.reserve_exact(2 * claim.packets as usize);
+    // Every flow gets a word before one gets two.
+    let longest = flows.iter().map(|flow| flow.len()).max().unwrap_or(0);
+    for event in (0..longest).flat_map(|place| flows.iter().filter_map(move |flow| flow.get(place))) {
+        let point = Point::BOTH[usize::from(event.point)];
+        claim.cite(scene, point, event.frame, event.time, "comes after a packet that it preceded at the other point");
+        claim.frames.push((point.other(), event.other_frame));
     }
-    claims
+    (!claim.frames.is_empty()).then_some(claim)
 }
 
 fn offered(scene: &Scene, pair: u32, direction: Direction) -> u64 {
-    scene.pair(pair).map_or(0, |pair| u64::from(pair.track(direction, direction.entry()).packets))
+    scene.brief(pair).map_or(0, |brief| u64::from(brief.offered[direction.index()]))
 }
 
 pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
-    // There may be very many claims, so that none of them carries its number along.
     let ways = Direction::BOTH.into_iter().filter(|way| claims[0].direction == Directions::from(*way));
     let flows = || claims.iter().flat_map(|claim| claim.flows.iter().copied());
     let offered: u64 = ways.flat_map(|way| flows().map(move |flow| offered(scene, flow, way))).sum();

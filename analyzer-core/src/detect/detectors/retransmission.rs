@@ -28,6 +28,7 @@
 //! # References
 //! RFC 9293 section 3.8.1, RFC 6298 (timeouts), RFC 2883 (D-SACK), RFC 8985 (tail loss probes).
 
+use crate::detect::census::has;
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{count, counted, letter, percent};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold};
@@ -72,7 +73,7 @@ const OBEYING: i64 = 2 * SECOND;
 
 /// What one flow's direction repeated.
 struct Repeated<'a> {
-    pair: &'a PairView,
+    pair: &'a PairView<'a>,
     all: u64,
     spurious: u64,
     discovery: u64,
@@ -92,9 +93,7 @@ pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
 
 fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
     let list: Vec<Repeated<'_>> = scene
-        .pairs
-        .iter()
-        .filter(|pair| pair.facts.lost_beyond[direction.index()] > 0)
+        .pairs_with(has::way(has::LOST_BEYOND, direction), 0)
         .map(|pair| repeated(scene, pair, direction))
         .filter(|flow| flow.all > flow.opening)
         .collect();
@@ -105,7 +104,7 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
     list.iter().map(|flow| claim(scene, direction, flow, many)).collect()
 }
 
-fn repeated<'a>(scene: &Scene, pair: &'a PairView, direction: Direction) -> Repeated<'a> {
+fn repeated<'a>(scene: &Scene, pair: &'a PairView<'a>, direction: Direction) -> Repeated<'a> {
     let events = scene.pair_events(EventKind::LostBeyond, direction.entry(), direction, pair.serial);
     let index = direction.index();
     let all = u64::from(pair.facts.lost_beyond[index]);

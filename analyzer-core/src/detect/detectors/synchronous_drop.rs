@@ -36,6 +36,7 @@
 //! # References
 //! Linux `nf_conntrack-sysctl`; RFC 792 (unreachable codes); RFC 826.
 
+use crate::detect::census::has;
 use crate::detect::claim::{fix, merge};
 use crate::detect::stops::{self, End, Stop};
 use crate::detect::testimony::{self, By};
@@ -268,8 +269,8 @@ fn cause(
 
 /// Flows of which nothing of a direction crosses any more since a time, whether or not that proves that they stopped: a
 /// capture that missed a packet may leave that in doubt.
-fn dried_up(scene: &Scene, since: Time) -> impl Iterator<Item = &PairView> {
-    scene.pairs.iter().filter(|pair| pair.both()).filter(move |pair| {
+fn dried_up<'a>(scene: &'a Scene<'a>, since: Time) -> impl Iterator<Item = &'a PairView<'a>> {
+    scene.pairs_with(has::BOTH, has::RUN).filter(move |pair| {
         Direction::BOTH.into_iter().any(|direction| {
             let entry = direction.entry();
             let track = pair.track(direction, entry);
@@ -283,7 +284,7 @@ fn dried_up(scene: &Scene, since: Time) -> impl Iterator<Item = &PairView> {
 }
 
 /// Flows that began after the moment and did not cross.
-fn refused(scene: &Scene, moment: Time) -> impl Iterator<Item = &PairView> {
+fn refused<'a>(scene: &'a Scene<'a>, moment: Time) -> impl Iterator<Item = &'a PairView<'a>> {
     let alone = scene.pairs.iter().filter(|pair| pair.b.is_none() && !alibi::local(scene, pair));
     alone.filter(move |pair| begun(scene, pair).is_some_and(|begun| begun > moment))
 }

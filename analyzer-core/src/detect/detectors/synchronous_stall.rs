@@ -242,7 +242,7 @@ fn during(scene: &Scene, direction: Direction, from: Time, to: Time) -> Vec<Even
 }
 
 /// Flows that were alive before and after a silence and took part in it.
-fn alive<'a>(scene: &'a Scene, silence: &Silence) -> Vec<&'a PairView> {
+fn alive<'a>(scene: &'a Scene<'a>, silence: &Silence) -> Vec<&'a PairView<'a>> {
     let point = silence.point;
     scene
         .pairs

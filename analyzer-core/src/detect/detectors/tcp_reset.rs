@@ -60,6 +60,7 @@ mod sender;
 mod unfinished;
 mod words;
 
+use crate::detect::census::has;
 use crate::detect::claim::merge;
 use crate::detect::text::{count, counted, duration};
 use crate::detect::unseen::{self, CutOff};
@@ -144,7 +145,7 @@ pub(super) const SPEC: Spec = Spec {
 const OPEN: [&Setting; 3] = [&TCP_ESTABLISHED, &TCP_UNACKNOWLEDGED, &TCP_MAX_RETRANS];
 
 pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
-    let pairs = scene.pairs.iter().filter(|pair| pair.is_tcp() && pair.both() && !pair.facts.resets.is_empty());
+    let pairs = scene.pairs_with(has::TCP | has::BOTH | has::RESETS, 0);
     let moved = unfinished::moved(scene);
     let mut claims: Vec<Claim> = pairs.filter_map(|pair| cut(scene, pair, &moved)).collect();
     habits::together(&mut claims);

@@ -15,6 +15,7 @@
 //! # References
 //! RFC 9293 section 3.8.6.1 (probes of a closed window), RFC 7323 (window scale).
 
+use crate::detect::census::has;
 use crate::detect::claim::merge;
 use crate::detect::text::{counted, plural};
 use crate::detect::{Claim, Reasons, Scene, Spec};
@@ -37,7 +38,7 @@ pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     for direction in Direction::BOTH {
         let point = direction.entry();
         let events = scene.events(EventKind::ZeroWindow, point, direction);
-        for pair in scene.pairs.iter().filter(|pair| pair.both()) {
+        for pair in scene.pairs_with(has::BOTH | has::ZERO_WINDOW, 0) {
             let Some(closed) = pair.more(direction, point).map(|more| more.zero_windows).filter(|times| *times > 0)
             else {
                 continue;

@@ -42,6 +42,7 @@ mod shape;
 mod tables;
 mod twins;
 
+use crate::detect::census::has;
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{count, counted, percent};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Threshold, alibi};
@@ -51,6 +52,7 @@ use crate::report::{Directions, Finding, Fix, Severity, Where};
 use crate::time::MILLISECOND;
 use serde_json::json;
 use std::cell::LazyCell;
+use std::collections::HashMap;
 
 /// What this detector says of itself.
 pub(super) const SPEC: Spec = Spec {
@@ -104,18 +106,14 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
     let capture_loss = alibi::capture_loss(scene, exit);
     let doubled = alibi::doubled(scene, entry);
     let mut claims = Vec::new();
-    let (mut offered_in_all, mut confirmed) = (0, false);
-    let crossing = LazyCell::new(|| twins::Crossing::new(scene, entry));
-    for pair in &scene.pairs {
-        let offered = u64::from(pair.track(direction, entry).packets);
-        if !pair.both() && !twins::unanswered_twin(scene, pair, direction, &crossing) {
-            continue;
-        }
-        if pair.both() {
-            offered_in_all += offered;
-        }
+    let offered_in_all = scene.census.totals.offered[direction.index()];
+    let mut confirmed = false;
+    let crossing = LazyCell::new(|| twins::Crossing::new(scene, direction));
+    let mut told: HashMap<Why, Reasons> = HashMap::new();
+    for pair in scene.pairs_with(has::way(has::LOST, direction), 0) {
+        let offered = offered(pair, direction);
         let lost = alibi::lost(scene, pair, direction);
-        if lost == 0 {
+        if lost == 0 || !pair.both() && !twins::unanswered_twin(scene, pair, direction, &crossing) {
             continue;
         }
         let own: Vec<&Event> = scene
@@ -142,8 +140,6 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
         // A capture misses one now and then: that is no reason to tell the rest from what explains it.
         let stray = usize::from(own.len() > STRAY);
         claim.bulk = own.get(stray).map(|event| scene.clock.to_a(entry, event.time));
-        claim.details.insert("lost".into(), lost.into());
-        claim.details.insert("offered".into(), offered.into());
         let captured_badly = alibi::capture_explains(scene, exit, lost, offered);
         let mostly_holes = in_hole * 2 > own.len();
         claim.severity = Severity::Error;
@@ -168,30 +164,10 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
         // What its sender repeats was lost; what is lost in a row, or all there is, no capture has missed by chance.
         let row = pair.more(direction, entry).map_or(0, |more| more.run.count.max(more.longest.count));
         confirmed |= claim.because.is_none() && (repeated > 0 || lost >= offered || row >= IN_A_ROW);
-        claim.reasons = Reasons::default()
-            .support(0.6, format!("in the capture of {} and not in that of {} while both ran", name(entry), name(exit)))
-            .support_if(pair.is_tcp() && repeated > 0, 0.7, "their sender had to repeat them")
-            .support_if(lost >= 5, 0.5, format!("{} of {}", count(lost), counted(offered, "packet")))
-            .support_if(
-                capture_loss <= 0.001,
-                0.5,
-                format!("the capture of {} missed nothing that must have passed it", name(exit)),
-            )
-            .contradict_if(probing, 0.8, "larger than all that crosses, few at a time: the sender looks for the path's MTU")
-            .contradict_if(
-                ambiguous,
-                0.8,
-                "as many packets of the other direction stand beyond without a copy: both ends may have been given one name",
-            )
-            .contradict_if(
-                capture_loss > 0.001,
-                0.4,
-                format!(
-                    "the capture of {} missed {:.1} % of what must have passed it",
-                    name(exit),
-                    capture_loss * 100.0
-                ),
-            );
+        let many = (lost >= MANY).then_some((lost, offered));
+        let why = Why { repeated: pair.is_tcp() && repeated > 0, many, probing, ambiguous };
+        // Many flows have the same, which one copy holds then.
+        claim.reasons = told.entry(why).or_insert_with(|| reasons(direction, why, capture_loss)).clone();
         claims.push(claim);
     }
     let total: u64 = claims.iter().filter(|claim| claim.because.is_none()).map(|claim| claim.packets).sum();
@@ -206,6 +182,49 @@ fn one_way(scene: &Scene, direction: Direction) -> Vec<Claim> {
         };
     }
     claims
+}
+
+/// Losses of one flow from which on their number says something by itself.
+const MANY: u64 = 5;
+
+/// What of a flow speaks for its losses, and against them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Why {
+    repeated: bool,
+    /// Lost and offered packets, where many are lost.
+    many: Option<(u64, u64)>,
+    probing: bool,
+    ambiguous: bool,
+}
+
+fn reasons(direction: Direction, why: Why, capture_loss: f64) -> Reasons {
+    let (entry, exit) = (direction.entry(), direction.exit());
+    let (lost, offered) = why.many.unwrap_or_default();
+    Reasons::default()
+        .support(0.6, format!("in the capture of {} and not in that of {} while both ran", name(entry), name(exit)))
+        .support_if(why.repeated, 0.7, "their sender had to repeat them")
+        .support_if(why.many.is_some(), 0.5, format!("{} of {}", count(lost), counted(offered, "packet")))
+        .support_if(
+            capture_loss <= 0.001,
+            0.5,
+            format!("the capture of {} missed nothing that must have passed it", name(exit)),
+        )
+        .contradict_if(why.probing, 0.8, "larger than all that crosses, few at a time: the sender looks for the path's MTU")
+        .contradict_if(
+            why.ambiguous,
+            0.8,
+            "as many packets of the other direction stand beyond without a copy: both ends may have been given one name",
+        )
+        .contradict_if(
+            capture_loss > 0.001,
+            0.4,
+            format!("the capture of {} missed {:.1} % of what must have passed it", name(exit), capture_loss * 100.0),
+        )
+}
+
+/// Packets of a flow's direction where it enters.
+fn offered(pair: &PairView, direction: Direction) -> u64 {
+    u64::from(pair.track(direction, direction.entry()).packets)
 }
 
 /// Of more losses than that, a single one before them tells nothing of when they began.
@@ -267,12 +286,13 @@ pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     let mut finding = merge(scene, claims);
     let direction = if finding.direction == Directions::Inbound { Direction::Inbound } else { Direction::Outbound };
     let lost = finding.packet_count;
-    let offered = claims.iter().map(|claim| claim.number("offered")).sum::<f64>() as u64;
+    let pairs: Vec<&PairView> =
+        claims.iter().flat_map(|claim| &claim.flows).filter_map(|serial| scene.pair(*serial)).collect();
+    // There may be very many claims, so that none of them carries its number along.
+    let offered: u64 = pairs.iter().map(|pair| offered(pair, direction)).sum();
     finding.details.insert("lost".into(), lost.into());
     finding.details.insert("offered".into(), offered.into());
     finding.details.insert("ratio".into(), json!((lost as f64 / offered.max(1) as f64 * 1e6).round() / 1e6));
-    let pairs: Vec<&PairView> =
-        claims.iter().flat_map(|claim| &claim.flows).filter_map(|serial| scene.pair(*serial)).collect();
     finding.details.insert("by_size".into(), tables::by_size(scene, direction, &pairs));
     finding.details.insert("by_protocol".into(), tables::by_protocol(scene, direction, &pairs));
     finding.details.insert("by_path".into(), tables::by_path(scene, direction, &pairs));
@@ -282,7 +302,7 @@ pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
         }
         finding.details.insert("loss_begins_at_per_second".into(), rates.loss_begins_at.into());
     }
-    let shape = shape::shape(scene, direction, claims, lost);
+    let shape = shape::shape(scene, direction, claims, (lost, offered));
     if let Some(shape) = &shape {
         finding.details.insert("shape".into(), shape.name.into());
         if let Some(rate) = shape.rate {

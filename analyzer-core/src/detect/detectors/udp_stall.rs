@@ -48,6 +48,7 @@
 //! RFC 4787 section 4.3 (REQ-5: two minutes or more); RFC 9000 sections 10.1.2 and 10.2; RFC 9308 section 3.2; the kernel's
 //! `Documentation/networking/nf_conntrack-sysctl.rst` (`nf_conntrack_udp_timeout` 30 s, `_stream` 120 s).
 
+use crate::detect::census::has;
 use crate::detect::claim::{fix, merge};
 use crate::detect::text::{count, counted, duration, point_name};
 use crate::detect::{Claim, PairView, Reasons, Scene, Spec, Testimony, Threshold};
@@ -57,6 +58,7 @@ use crate::report::{Finding, Fix, Severity, Where};
 use crate::time::{SECOND, Time};
 use crate::witness::sysctl::{Setting, UDP, UDP_STREAM};
 use serde_json::json;
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
 /// What this detector says of itself.
@@ -90,10 +92,11 @@ pub(super) const SPEC: Spec = Spec {
 
 pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     let others = Others::new(scene);
+    // The bit says nothing of fewer.
+    let least = SPEC.value(scene, "udp-stall.packets");
+    let silent = if least >= f64::from(has::IN_A_ROW) { has::MONOLOGUE } else { has::UDP };
     scene
-        .pairs
-        .iter()
-        .filter(|pair| pair.is_udp() && pair.both())
+        .pairs_with(has::UDP | has::BOTH, has::RUN | silent)
         .filter_map(|pair| {
             lost_in_host(scene, pair, Direction::Inbound, &others)
                 .or_else(|| lost_in_host(scene, pair, Direction::Outbound, &others))
@@ -115,7 +118,7 @@ enum Refusal {
 }
 
 /// The host's own ICMP errors about packets of a direction: seen at the point that the packets enter by, and there only.
-fn refusals(pair: &PairView, direction: Direction) -> impl Iterator<Item = &IcmpSeen> {
+fn refusals<'a>(pair: &PairView<'a>, direction: Direction) -> impl Iterator<Item = &'a IcmpSeen> {
     pair.facts.icmp.iter().filter(move |error| {
         error.direction == direction.reverse() && error.point == direction.entry() && error.fate != Fate::Crossed
     })
@@ -150,7 +153,7 @@ fn stall(pair: &PairView, direction: Direction) -> Option<Stall> {
     (run.count > 0).then_some(Stall { run, other_losses: more.unmatched.saturating_sub(run.count), healed: !current })
 }
 
-fn lost_in_host(scene: &Scene, pair: &PairView, direction: Direction, others: &Others) -> Option<Claim> {
+fn lost_in_host(scene: &Scene, pair: &PairView, direction: Direction, others: &Others<'_>) -> Option<Claim> {
     let stall = stall(pair, direction)?;
     let run = &stall.run;
     let (entry, exit) = (direction.entry(), direction.exit());
@@ -328,43 +331,59 @@ fn capture_slept(scene: &Scene, run: &Run, direction: Direction, refusal: Refusa
 /// The two flows that were heard last: one of them is another one than any flow that asks.
 type Latest = [Option<(i64, u32)>; 2];
 
-/// What other flows did, by direction, at the point that it enters by.
-#[derive(Default)]
-struct Others {
-    crossing: [Latest; 2],
-    paired: [Latest; 2],
+/// What other flows did.
+struct Others<'a> {
+    scene: &'a Scene<'a>,
+    /// Hardly any capture needs it.
+    heard: OnceCell<Heard>,
     /// Flows that have left from another outer name since.
     moved: BTreeSet<u32>,
 }
 
-impl Others {
-    fn new(scene: &Scene) -> Self {
-        let mut others = Self::default();
-        for pair in &scene.pairs {
-            let former = pair.successor_of.and_then(|serial| scene.pair(serial)).filter(|former| former.a == pair.a);
-            others.moved.extend(former.map(|former| former.serial));
-            for direction in Direction::BOTH {
-                let track = pair.track(direction, direction.entry());
-                let last = (track.last_time, pair.serial);
-                if track.matched > 0 {
-                    note(&mut others.crossing[direction.index()], last);
-                }
-                if pair.both() {
-                    note(&mut others.paired[direction.index()], last);
+/// When other flows were heard last, by direction, at the point that it enters by.
+#[derive(Default)]
+struct Heard {
+    crossing: [Latest; 2],
+    paired: [Latest; 2],
+}
+
+impl<'a> Others<'a> {
+    fn new(scene: &'a Scene<'a>) -> Self {
+        let former = |pair: &PairView| {
+            let former = scene.pair(pair.successor_of?)?;
+            (former.a == pair.a).then_some(former.serial)
+        };
+        let moved = scene.pairs_with(has::MOVED, 0).filter_map(former).collect();
+        Self { scene, heard: OnceCell::new(), moved }
+    }
+
+    fn heard(&self) -> &Heard {
+        self.heard.get_or_init(|| {
+            let mut heard = Heard::default();
+            for pair in &self.scene.pairs {
+                for direction in Direction::BOTH {
+                    let track = pair.track(direction, direction.entry());
+                    let last = (track.last_time, pair.serial);
+                    if track.matched > 0 {
+                        note(&mut heard.crossing[direction.index()], last);
+                    }
+                    if pair.both() {
+                        note(&mut heard.paired[direction.index()], last);
+                    }
                 }
             }
-        }
-        others
+            heard
+        })
     }
 
     /// Whether another flow whose packets cross had one of this direction after a time.
     fn cross_after(&self, pair: &PairView, direction: Direction, time: i64) -> bool {
-        after(&self.crossing[direction.index()], pair, time)
+        after(&self.heard().crossing[direction.index()], pair, time)
     }
 
     /// Whether another paired flow had a packet of this direction after a time.
     fn speak_after(&self, pair: &PairView, direction: Direction, time: i64) -> bool {
-        after(&self.paired[direction.index()], pair, time)
+        after(&self.heard().paired[direction.index()], pair, time)
     }
 }
 
@@ -404,14 +423,20 @@ fn cite_lost(scene: &Scene, pair: &PairView, direction: Direction, run: &Run, cl
     }
 }
 
+/// Packets of an end, and of the other before its turn, from which on they tell what is usual.
+const USUAL: u32 = 3;
+
 /// One end speaks, its packets cross, and nothing comes back until the end.
-fn end_silent(scene: &Scene, pair: &PairView, speaking: Direction, others: &Others) -> Option<Claim> {
+fn end_silent(scene: &Scene, pair: &PairView, speaking: Direction, others: &Others<'_>) -> Option<Claim> {
     let silent = speaking.reverse();
     // Where the silent end's packets would enter: nearer to it there is nothing.
     let (near, far) = (silent.entry(), silent.exit());
     let (speaker, answers) = (pair.track(speaking, near), pair.track(silent, near));
     let ended = pair.facts.flags & pair_flags::REBOUND != 0;
     if ended || answers.packets == 0 || speaker.last_time <= answers.last_time {
+        return None;
+    }
+    if answers.packets < USUAL || speaker.next < USUAL {
         return None;
     }
     let turn = pair.facts.talk().since[speaking.index()][near.index()];
@@ -430,7 +455,7 @@ fn end_silent(scene: &Scene, pair: &PairView, speaking: Direction, others: &Othe
     let conversed = turn.time - idle - first_spoken;
     let as_before = unanswered <= 2 * speaker.next
         && f64::from(unanswered) * conversed as f64 <= 2.0 * f64::from(speaker.next) * lasted as f64;
-    let usual = answers.packets >= 3 && speaker.next >= 3 && as_before && conversed >= lasted / 8;
+    let usual = as_before && conversed >= lasted / 8;
     if !enough || !usual {
         return None;
     }

@@ -204,10 +204,14 @@ fn exchanged(scene: &Scene, direction: Direction, damaged: &mut Vec<Damaged>) {
     let least = SPEC.value(scene, "bad-checksum.packets");
     let wrong: HashSet<u32> =
         scene.events(EventKind::WrongChecksum, exit, direction).iter().map(|event| event.frame).collect();
-    for pair in scene.pairs.iter().filter(|pair| pair.both() && pair.is_udp()) {
-        let of = |point| scene.pair_events(EventKind::Unmatched, point, direction, pair.serial);
-        let (lost, new) = (of(entry), of(exit));
+    if Point::BOTH.iter().any(|point| scene.events(EventKind::Unmatched, *point, direction).is_empty()) {
+        return;
+    }
+    for lost in scene.events_by_pair(EventKind::Unmatched, entry, direction) {
         let (Some(first), Some(last)) = (lost.first(), lost.last()) else { continue };
+        let udp = |pair: &&PairView| pair.both() && pair.is_udp();
+        let Some(pair) = scene.pair(first.pair).filter(udp) else { continue };
+        let new = scene.pair_events(EventKind::Unmatched, exit, direction, pair.serial);
         if (lost.len().min(new.len()) as f64) < least {
             continue;
         }

@@ -2,6 +2,7 @@
 
 use super::SPEC;
 use super::corrupted::translated;
+use crate::detect::census::has;
 use crate::detect::text::counted;
 use crate::detect::{Claim, PairView, Reasons, Scene, alibi};
 use crate::facts::state;
@@ -29,10 +30,15 @@ pub(super) fn leaked(scene: &Scene) -> Vec<Claim> {
     let single = |pair: &&PairView| !alibi::never_forwarded(pair.inner_ends().1.ip());
     let paired = || scene.pairs.iter().filter(|pair| pair.both()).filter(single);
     let least = SPEC.value(scene, "bad-checksum.unanswered");
-    let mut suspects: Vec<&PairView> = paired()
+    let mut suspects: Vec<&PairView> = scene
+        .pairs_with(has::BOTH | has::way(has::OFFLOAD, direction), 0)
+        .filter(single)
         .filter(|pair| unfinished(pair, direction) && !answered(pair, direction) && as_usual(pair))
         .filter(|pair| f64::from(pair.track(direction, Point::B).packets) >= least)
         .collect();
+    if suspects.is_empty() {
+        return Vec::new();
+    }
     // A single answer to a partial checksum acquits the card for all that this sender sends.
     let acquitted: BTreeSet<Option<u128>> = paired()
         .filter(|pair| pair.track(direction, Point::B).has(state::PARTIAL) && answered(pair, direction))
@@ -91,14 +97,14 @@ pub(super) fn dhcp(scene: &Scene) -> Vec<Claim> {
     const OFFER: usize = 2;
     const REQUEST: usize = 3;
     let sent = |kind: usize| -> u32 {
-        scene.pairs.iter().filter_map(|pair| Some(pair.facts.dhcp.as_ref()?[Point::A.index()][kind])).sum()
+        scene.pairs_with(has::DHCP, 0).filter_map(|pair| Some(pair.facts.dhcp.as_ref()?[Point::A.index()][kind])).sum()
     };
     let (discovers, requests) = (sent(DISCOVER), sent(REQUEST));
     if discovers < 3 || requests > 0 {
         return Vec::new();
     }
     let mut claims = Vec::new();
-    for pair in &scene.pairs {
+    for pair in scene.pairs_with(has::DHCP, 0) {
         let Some(messages) = &pair.facts.dhcp else { continue };
         let offers = messages[Point::A.index()][OFFER];
         let Some(direction) = Direction::BOTH.into_iter().find(|direction| {

@@ -1,6 +1,7 @@
 //! One guest of several that stands still: the point as a whole is not silent, so its flows are asked one by one.
 
 use super::{BURST, SPEC, during, silent_for};
+use crate::detect::census::has;
 use crate::detect::text::{counted, duration};
 use crate::detect::{Claim, PairView, Reasons, Scene};
 use crate::facts::{EventKind, Stamp};
@@ -18,7 +19,7 @@ const MOST: (usize, usize) = (3, 5);
 
 /// A time, in A's clock, in which a flow was silent although something was due.
 struct Span<'a> {
-    pair: &'a PairView,
+    pair: &'a PairView<'a>,
     from: i64,
     /// The first packet after it.
     to: Stamp,
@@ -34,21 +35,36 @@ impl Span<'_> {
     }
 }
 
+/// Fewest flows of which something proves that it was due.
+const PROVEN: usize = 2;
+
 pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
+    let shortest = (SPEC.value(scene, "synchronous-stall.seconds") * SECOND as f64) as i64;
+    let speaks =
+        |pair: &&PairView| pair.family() != Family::Link && pair.track(Direction::Outbound, Point::A).packets > 1;
+    let guest = |pair: &PairView| pair.inner_ends().0.ip();
+    // Few flows are silent so, beside very many that are not.
+    let mut silent: BTreeMap<IpAddr, Vec<Span>> = BTreeMap::new();
+    for pair in scene.pairs_with(has::BOTH, has::PAUSES).filter(speaks) {
+        silent.entry(guest(pair)).or_default().extend(spans(scene, pair, shortest));
+    }
+    silent.retain(|_, spans| spans.iter().filter(|span| span.proven()).count() >= PROVEN);
+    if silent.is_empty() {
+        return Vec::new();
+    }
     let mut guests: BTreeMap<IpAddr, Vec<&PairView>> = BTreeMap::new();
-    for pair in scene.pairs.iter().filter(|pair| pair.both() && pair.family() != Family::Link) {
-        if pair.track(Direction::Outbound, Point::A).packets > 1 {
-            guests.entry(pair.inner_ends().0.ip()).or_default().push(pair);
-        }
+    for pair in scene.pairs_with(has::BOTH, 0).filter(speaks) {
+        guests.entry(guest(pair)).or_default().push(pair);
     }
     if guests.len() < 2 {
         return Vec::new();
     }
-    guests.iter().flat_map(|(guest, flows)| stalls(scene, *guest, flows)).collect()
+    let stalls = |(guest, spans): (IpAddr, _)| stalls(scene, guest, &guests[&guest], spans, shortest);
+    silent.into_iter().flat_map(stalls).collect()
 }
 
 /// Silences of a flow's outbound direction at A that TCP notices.
-fn spans<'a>(scene: &Scene, pair: &'a PairView, shortest: i64) -> Vec<Span<'a>> {
+fn spans<'a>(scene: &Scene, pair: &'a PairView<'a>, shortest: i64) -> Vec<Span<'a>> {
     let heard = pair.facts.pauses.iter().copied();
     let held = pair.more(Direction::Outbound, Point::A).map_or(&[][..], |more| &more.held);
     let deaf = held.iter().map(|(first, silence)| (first.time - silence, *first));
@@ -57,8 +73,10 @@ fn spans<'a>(scene: &Scene, pair: &'a PairView, shortest: i64) -> Vec<Span<'a>> 
         .filter(|(from, to)| to.time - from >= shortest)
         .map(|(from, to)| {
             let held = held.iter().any(|(first, _)| (first.time - to.time).abs() <= BURST);
-            let repeats = during(scene, Direction::Inbound, Time(from), Time(to.time));
-            Span { pair, from, to, held, repeated: repeats.iter().any(|event| event.pair == pair.serial) }
+            let mut repeats =
+                scene.pair_events(EventKind::LostBeyond, Point::B, Direction::Inbound, pair.serial).iter();
+            let repeated = repeats.any(|event| (from..=to.time).contains(&scene.clock.to_a(Point::B, event.time).0));
+            Span { pair, from, to, held, repeated }
         })
         .collect();
     // A silence of both directions may be in both lists: the one that names its first packet stands for it.
@@ -68,9 +86,7 @@ fn spans<'a>(scene: &Scene, pair: &'a PairView, shortest: i64) -> Vec<Span<'a>> 
 }
 
 /// Times at which the flows of a guest resume together.
-fn stalls(scene: &Scene, guest: IpAddr, flows: &[&PairView]) -> Vec<Claim> {
-    let shortest = (SPEC.value(scene, "synchronous-stall.seconds") * SECOND as f64) as i64;
-    let mut all: Vec<Span> = flows.iter().flat_map(|pair| spans(scene, pair, shortest)).collect();
+fn stalls(scene: &Scene, guest: IpAddr, flows: &[&PairView], mut all: Vec<Span>, shortest: i64) -> Vec<Claim> {
     all.sort_by_key(|span| (span.to.time, span.pair.serial));
     let mut claims: Vec<Claim> = Vec::new();
     let mut rest = &all[..];
@@ -90,7 +106,7 @@ fn judge(scene: &Scene, guest: IpAddr, flows: &[&PairView], members: &[Span], sh
     let proven = members.iter().filter(|span| span.proven()).count();
     let held = members.iter().filter(|span| span.held).count();
     // What came at once afterwards had been held back. Without it the far ends must have repeated in vain in every flow.
-    if length < shortest || proven < 2 || (held == 0 && proven < members.len()) {
+    if length < shortest || proven < PROVEN || (held == 0 && proven < members.len()) {
         return None;
     }
     if (members.len() as f64) < SPEC.value(scene, "synchronous-stall.flows") {

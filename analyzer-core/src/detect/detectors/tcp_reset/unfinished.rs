@@ -2,6 +2,7 @@
 
 use super::SPEC;
 use super::sender::bare;
+use crate::detect::census::has;
 use crate::detect::text::{counted, duration};
 use crate::detect::{PairView, Scene};
 use crate::facts::Reset;
@@ -17,7 +18,7 @@ pub(super) type Moved = BTreeSet<(Endpoint, u32)>;
 /// Resets at B that may answer a known flow's packets under another outer address: the peer knows nothing of that, and
 /// resets rightly.
 pub(super) fn moved(scene: &Scene) -> Moved {
-    let alone = scene.pairs.iter().filter(|pair| pair.is_tcp() && pair.a.is_none());
+    let alone = scene.pairs_with(has::TCP | has::RESETS, 0).filter(|pair| pair.a.is_none());
     alone
         .flat_map(|pair| {
             let outside = pair.inner_ends().1;

@@ -24,9 +24,13 @@ impl Shape {
 }
 
 /// The shape, from enough losses on.
-pub(super) fn shape(scene: &Scene, direction: Direction, claims: &[Claim], lost: u64) -> Option<Shape> {
+pub(super) fn shape(
+    scene: &Scene,
+    direction: Direction,
+    claims: &[Claim],
+    (lost, offered): (u64, u64),
+) -> Option<Shape> {
     let flows: HashSet<u32> = claims.iter().flat_map(|claim| claim.flows.iter().copied()).collect();
-    let offered = claims.iter().map(|claim| claim.number("offered")).sum::<f64>() as u64;
     if lost == offered && lost >= 3 {
         return Some(Shape::new("total", "Nothing of it crossed."));
     }

@@ -34,12 +34,18 @@ pub(super) fn by_protocol(scene: &Scene, direction: Direction, pairs: &[&PairVie
 pub(super) fn by_path(scene: &Scene, direction: Direction, pairs: &[&PairView]) -> Value {
     /// Most rows.
     const MOST: usize = 16;
-    let mut rows = BTreeMap::<[u128; 2], (Value, u64, u64)>::new();
-    let gateway = gateway(scene);
+    let mut rows = BTreeMap::<[u128; 2], (Endpoint, u64, u64)>::new();
     for pair in pairs {
         let (inner, outer) = pair.inner_ends();
         let ends = if direction == Direction::Outbound { [inner, outer] } else { [outer, inner] };
-        let (row, offered, lost) = rows.entry(ends.map(|end| end.address)).or_default();
+        let (_, offered, lost) = rows.entry(ends.map(|end| end.address)).or_insert((outer, 0, 0));
+        *offered += u64::from(pair.track(direction, direction.entry()).packets);
+        *lost += alibi::lost(scene, pair, direction);
+    }
+    let mut rows: Vec<([u128; 2], (Endpoint, u64, u64))> = rows.into_iter().collect();
+    rows.sort_by_key(|&(_, (_, _, lost))| std::cmp::Reverse(lost));
+    let gateway = gateway(scene);
+    let row = |(ends, (outer, offered, lost)): ([u128; 2], (Endpoint, u64, u64))| {
         let path = match (gateway == Some(outer.address), scene.inside_network(outer), direction) {
             (true, _, Direction::Outbound) => "guest to gateway",
             (true, _, Direction::Inbound) => "gateway to guest",
@@ -47,14 +53,10 @@ pub(super) fn by_path(scene: &Scene, direction: Direction, pairs: &[&PairView]) 
             (_, _, Direction::Outbound) => "guest to outside",
             (_, _, Direction::Inbound) => "outside to guest",
         };
-        *offered += u64::from(pair.track(direction, direction.entry()).packets);
-        *lost += alibi::lost(scene, pair, direction);
-        let [from, to] = ends.map(|end| end.ip().to_string());
-        *row = json!({ "path": path, "from": from, "to": to, "offered": *offered, "lost": *lost });
-    }
-    let mut rows: Vec<(Value, u64, u64)> = rows.into_values().collect();
-    rows.sort_by_key(|&(_, _, lost)| std::cmp::Reverse(lost));
-    rows.into_iter().take(MOST).map(|(row, ..)| row).collect()
+        let [from, to] = ends.map(|address| Endpoint { address, port: 0 }.ip().to_string());
+        json!({ "path": path, "from": from, "to": to, "offered": offered, "lost": lost })
+    };
+    rows.into_iter().take(MOST).map(row).collect()
 }
 
 /// The gateway beyond B: the one address there whose MAC is asked for by ARP although packets go to other networks.
@@ -62,8 +64,10 @@ fn gateway(scene: &Scene) -> Option<u128> {
     let asked = scene.link[Point::B.index()].arp.keys().map(|&(target, asker)| (Endpoint::v4(target, 0), asker));
     // What is asked for from outside is ours.
     let ours = |end: &Endpoint| scene.boundary.is_outside(*end);
+    let mut asked = asked.filter(|(target, _)| !ours(target)).peekable();
+    asked.peek()?;
     let inside: BTreeSet<u128> = scene.pairs.iter().map(|pair| pair.inner_ends().0.address).collect();
-    let beyond = asked.filter(|(target, _)| !ours(target) && !inside.contains(&{ target.address }));
+    let beyond = asked.filter(|(target, _)| !inside.contains(&{ target.address }));
     let beyond: BTreeSet<u128> = beyond.map(|(target, _)| target.address).collect();
     let only = beyond.first().copied().filter(|_| beyond.len() == 1)?;
     let elsewhere = |pair: &PairView| pair.both() && !beyond.contains(&{ pair.inner_ends().1.address });

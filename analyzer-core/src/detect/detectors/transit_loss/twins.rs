@@ -1,5 +1,6 @@
 //! Flows of which nothing crosses, beside others of their kind that cross.
 
+use crate::detect::census::has;
 use crate::detect::{PairView, Scene, alibi};
 use crate::point::{Direction, Point};
 use crate::report::TopologyKind;
@@ -28,7 +29,7 @@ pub(super) fn unanswered_twin(
         return false;
     }
     // Nor does it forward what comes in for a port of its own address that no flow that crosses has: that is for itself.
-    let own = pair.ends(Point::B).map(|ends| (pair.protocol(), ends.0.port));
+    let own = port(pair);
     if entry == Point::B
         && scene.topology.kind == TopologyKind::Nat
         && own.is_none_or(|own| !crossing.ports.contains(&own))
@@ -58,16 +59,33 @@ pub(super) struct Crossing {
 }
 
 impl Crossing {
-    pub(super) fn new(scene: &Scene, entry: Point) -> Self {
-        let answered = |pair: &&PairView| pair.tracks[Direction::Inbound.index()][entry.index()].packets > 0;
-        let both = || scene.pairs.iter().filter(|pair| pair.both());
-        Self {
-            peers: both().map(peer).collect(),
-            ports: both().filter_map(|pair| Some((pair.protocol(), pair.ends(Point::B)?.0.port))).collect(),
-            answered: both().filter(answered).map(|pair| pair.inner_ends().1.address).collect(),
-            all_answered: scene.pairs.iter().filter(answered).all(|pair| pair.both() || alibi::local(scene, pair)),
+    /// Of a direction, as far as flows ask for it that may have lost something and stand at one point alone: as a rule there
+    /// are few of them, and very many that cross.
+    pub(super) fn new(scene: &Scene, direction: Direction) -> Self {
+        let entry = direction.entry();
+        let answered = |pair: &PairView| pair.tracks[Direction::Inbound.index()][entry.index()].packets > 0;
+        let asking = || scene.pairs_with(has::way(has::LOST, direction) | has::ALONE, 0);
+        let asked_peers: HashSet<(u16, u128)> = asking().map(peer).collect();
+        let asked_ports: HashSet<(u16, u16)> = asking().filter_map(port).collect();
+        let asked: HashSet<u128> = asked_peers.iter().map(|(_, address)| *address).collect();
+        let (mut peers, mut ports, mut answering) = (HashSet::new(), HashSet::new(), HashSet::new());
+        for pair in scene.pairs_with(has::BOTH, 0) {
+            let peer = peer(pair);
+            if asked.contains(&peer.1) {
+                peers.extend(Some(peer).filter(|peer| asked_peers.contains(peer)));
+                answering.extend(Some(peer.1).filter(|_| answered(pair)));
+            }
+            ports.extend(port(pair).filter(|port| asked_ports.contains(port)));
         }
+        let all_answered =
+            scene.pairs_with(has::ALONE, 0).filter(|pair| answered(pair)).all(|pair| alibi::local(scene, pair));
+        Self { peers, ports, answered: answering, all_answered }
     }
+}
+
+/// Protocol of a flow, and the port at B of its inner end.
+fn port(pair: &PairView) -> Option<(u16, u16)> {
+    Some((pair.protocol(), pair.ends(Point::B)?.0.port))
 }
 
 /// Protocol and outer address of a flow.
