@@ -1,6 +1,6 @@
 //! The only file that calls the analysis. Everything else of this crate works on a finished report.
 
-use analyzer_core::evidence::Traced;
+use analyzer_core::evidence::{Trace, Traced};
 use analyzer_core::{Analysis, Error, Options, Progress};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -13,6 +13,8 @@ pub(crate) type OnProgress = Box<dyn Fn(Progress) + Send + Sync>;
 /// What is wanted beside the report.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Beside {
+    /// Anything at all.
+    pub(crate) traced: bool,
     /// The counters of every flow.
     pub(crate) every_flow: bool,
     /// Which frame was matched with which.
@@ -52,8 +54,12 @@ impl Engine for Core {
         if let Some(interface) = b_interface {
             analysis = analysis.b_interface(interface);
         }
-        let Beside { every_flow, matches } = beside;
+        let Beside { traced, every_flow, matches } = beside;
         let analysis = analysis.options(options).every_flow(every_flow).matches(matches);
-        analysis.progress(progress).cancel(cancel).run_traced()
+        let analysis = analysis.progress(progress).cancel(cancel);
+        if traced {
+            return analysis.run_traced();
+        }
+        Ok(Traced { report: analysis.run()?, trace: Trace::default() })
     }
 }

@@ -157,7 +157,8 @@ fn run_engine(
     });
 
     let every_flow = asked.flows.is_some() || asked.html.is_some() || asked.format == Format::Html;
-    let beside = Beside { every_flow, matches: asked.matches };
+    let traced = every_flow || asked.matches || asked.merged.is_some() || asked.evidence.is_some();
+    let beside = Beside { traced, every_flow, matches: asked.matches };
     let analyze = |inputs: &Inputs| {
         let told = Arc::clone(meter);
         let on_progress = Box::new(move |progress| told.update(progress));

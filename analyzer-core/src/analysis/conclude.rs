@@ -73,6 +73,7 @@ impl Engine<'_> {
         options: &Options,
         witnesses: Witnesses,
         steps: [Steps; 2],
+        traced: bool,
     ) -> Result<Traced, Error> {
         self.forget_packets();
         let closed: HashSet<u32> =
@@ -173,7 +174,7 @@ impl Engine<'_> {
         let mut stats = self.flows;
         let mut room = self.room.listed.saturating_sub(stats.len());
         let (mut listed, mut others) = (Vec::new(), Vec::new());
-        for (view, eventful) in pairs.iter().zip(census.eventful()) {
+        for (view, eventful) in pairs.iter().zip(census.eventful()).filter(|_| traced) {
             let list = room > 0 && wanted(view, eventful);
             room -= usize::from(list);
             if list { &mut listed } else { &mut others }.push(view);

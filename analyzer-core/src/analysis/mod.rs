@@ -200,12 +200,17 @@ impl Analysis {
 
     /// Reads both captures and reports.
     pub fn run(self) -> Result<Report, Error> {
-        Ok(self.run_traced()?.report)
+        Ok(self.analyze(false)?.report)
     }
 
     /// Reads both captures, reports, and tells what it takes to find the report's frames again (see
     /// [`evidence`](crate::evidence)).
     pub fn run_traced(self) -> Result<Traced, Error> {
+        self.analyze(true)
+    }
+
+    /// Without what is told beside the report, unless it is to be `traced`.
+    fn analyze(self, traced: bool) -> Result<Traced, Error> {
         let (Some(a), Some(b)) = (self.a, self.b) else {
             return Err(Error::Usage("two captures are needed".into()));
         };
@@ -259,10 +264,10 @@ impl Analysis {
                     }
                 }
             }
-            let mut traced = done.report(&options, witnesses, steps)?;
-            traced.report.inputs.a.interface = interfaces[0].as_ref().map(ToString::to_string);
-            traced.report.inputs.b.interface = interfaces[1].as_ref().map(ToString::to_string);
-            Ok(traced)
+            let mut done = done.report(&options, witnesses, steps, traced)?;
+            done.report.inputs.a.interface = interfaces[0].as_ref().map(ToString::to_string);
+            done.report.inputs.b.interface = interfaces[1].as_ref().map(ToString::to_string);
+            Ok(done)
         })
     }
 }
