@@ -82,6 +82,8 @@ pub struct Shard {
     /// What matched lately at the point that it passed last: hash of the packet and its flow, and in the lower half the
     /// frame. Tells a packet that comes again.
     recent: Vec<u64>,
+    /// Room for the search of ranges.
+    parts: search::Parts,
     /// Most packets that wait; beyond it they wait for less.
     max_waiting: usize,
     /// The time, on A's clock, up to which both captures have been read.
@@ -148,6 +150,7 @@ impl Default for Shard {
             passing: Passing::default(),
             delays: Delays::default(),
             recent: Vec::new(),
+            parts: search::Parts::default(),
             max_waiting: usize::MAX,
             now: i64::MIN,
             least_wait: GUARD,

@@ -13,6 +13,21 @@ const SEARCH_AHEAD: usize = 256;
 /// Steps of a search backwards from the cursor.
 const SEARCH_BACK: usize = 64;
 
+/// What it takes to match payload by range, kept so that no row has to ask for memory; empty between two rows.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    /// Ranges of the row that nothing was found for yet, and what becomes of them.
+    pieces: Vec<(u32, u32)>,
+    rest: Vec<(u32, u32)>,
+    /// Packets that may share some of them.
+    candidates: Vec<u32>,
+    /// Where those that did end, and their identification.
+    taken: Vec<(u32, u16)>,
+    /// What is left of such a packet, and what becomes of that.
+    left: Vec<(u32, u32)>,
+    spare: Vec<(u32, u32)>,
+}
+
 #[expect(
     clippy::inline_always,
     reason = "a part of the path of every packet, which knows its point when it is compiled"
@@ -178,14 +193,14 @@ impl Shard {
             self.wait(row, seen, key, (row.seq, row.len), false, wrong);
             return;
         }
-        let mut pieces = vec![whole];
+        let mut parts = std::mem::take(&mut self.parts);
+        parts.pieces.push(whole);
         let mut touched = false;
-        let mut taken: Vec<(u32, u16)> = Vec::new();
         for strict in [true, false] {
-            if pieces.is_empty() || (!strict && !self.takes_unsure(row, seen)) {
+            if parts.pieces.is_empty() || (!strict && !self.takes_unsure(row, seen)) {
                 break;
             }
-            let mut candidates: Vec<u32> = Vec::new();
+            let Parts { pieces, candidates, .. } = &mut parts;
             self.walk(seen, |id, node| {
                 // A damaged packet goes no further in good order: what is right beyond it is its retransmission.
                 let damaged_before = if seen.point == seen.direction { wrong } else { node.wrong };
@@ -199,20 +214,25 @@ impl Shard {
                 }
                 false
             });
-            for id in candidates {
+            for index in 0..parts.candidates.len() {
+                let id = parts.candidates[index];
                 let node = self.nodes[id as usize];
-                if self.take_overlap(id, row, seen, &mut pieces, touched, wrong) {
+                if self.take_overlap(id, row, seen, &mut parts, touched, wrong) {
                     touched = true;
-                    taken.push((node.seq.wrapping_add(node.len), node.ip_id));
+                    parts.taken.push((node.seq.wrapping_add(node.len), node.ip_id));
                 }
             }
+            parts.candidates.clear();
         }
-        for (start, end) in pieces {
+        for &(start, end) in &parts.pieces {
             // What is left of a superframe behind a segment begins with the next identification.
-            let before = taken.iter().find(|(end, _)| *end == start);
+            let before = parts.taken.iter().find(|(end, _)| *end == start);
             let ip_id = before.map_or(row.ip_id, |(_, ip_id)| ip_id.wrapping_add(1));
             self.wait(&Row { ip_id, ..*row }, seen, key, (start, end.wrapping_sub(start)), touched, wrong);
         }
+        parts.pieces.clear();
+        parts.taken.clear();
+        self.parts = parts;
     }
 
     /// Cuts what node and pieces share out of both. Returns whether they shared anything.
@@ -221,16 +241,18 @@ impl Shard {
         id: u32,
         row: &Row,
         seen: &Seen,
-        pieces: &mut Vec<(u32, u32)>,
+        parts: &mut Parts,
         touched: bool,
         wrong: u8,
     ) -> bool {
         let node = self.nodes[id as usize];
         let (low, high) = (node.seq, node.seq.wrapping_add(node.len));
-        let mut left = vec![(low, high)];
+        let Parts { pieces, rest, left, spare, .. } = parts;
+        left.clear();
+        left.push((low, high));
         let mut any = false;
-        let mut rest = Vec::with_capacity(pieces.len() + 1);
-        for &(start, end) in pieces.iter() {
+        rest.clear();
+        for &(start, end) in &*pieces {
             let (cut_start, cut_end) = (seq::later(start, low), seq::earlier(end, high));
             if !seq::before(cut_start, cut_end) {
                 rest.push((start, end));
@@ -238,16 +260,15 @@ impl Shard {
             }
             any = true;
             rest.extend([(start, cut_start), (cut_end, end)].into_iter().filter(|part| part.0 != part.1));
-            left = left
-                .into_iter()
-                .flat_map(|(from, to)| [(from, seq::earlier(to, cut_start)), (seq::later(from, cut_end), to)])
-                .filter(|part| seq::before(part.0, part.1))
-                .collect();
+            spare.clear();
+            let cut = |(from, to)| [(from, seq::earlier(to, cut_start)), (seq::later(from, cut_end), to)];
+            spare.extend(left.iter().copied().flat_map(cut).filter(|part| seq::before(part.0, part.1)));
+            std::mem::swap(left, spare);
         }
         if !any {
             return false;
         }
-        *pieces = rest;
+        std::mem::swap(pieces, rest);
         let exact = node.seq == row.seq && node.len == row.len && !node.touched && !touched;
         self.matched(id, row, seen, exact, false, if touched { 0 } else { wrong });
         if touched {
@@ -256,7 +277,7 @@ impl Shard {
             own.matched = own.matched.saturating_sub(1);
             self.tally.matched[seen.point] -= 1;
         }
-        if let Some((&(start, end), more)) = left.split_first() {
+        if let Some((&(start, end), more)) = parts.left.split_first() {
             self.tracks[seen.slot as usize][seen.direction][1 - seen.point].cursor = id;
             let kept = &mut self.nodes[id as usize];
             kept.seq = start;
