@@ -293,9 +293,11 @@ pub(super) fn conclude(scene: &Scene, claims: &[Claim]) -> Finding {
     finding.details.insert("lost".into(), lost.into());
     finding.details.insert("offered".into(), offered.into());
     finding.details.insert("ratio".into(), json!((lost as f64 / offered.max(1) as f64 * 1e6).round() / 1e6));
-    finding.details.insert("by_size".into(), tables::by_size(scene, direction, &pairs));
-    finding.details.insert("by_protocol".into(), tables::by_protocol(scene, direction, &pairs));
-    finding.details.insert("by_path".into(), tables::by_path(scene, direction, &pairs));
+    let losses: Vec<[u64; 5]> = pairs.iter().map(|pair| alibi::lost_sizes(scene, pair, direction)).collect();
+    finding.details.insert("by_size".into(), tables::by_size(scene, direction, &losses));
+    let losses: Vec<u64> = losses.iter().map(|sizes| sizes.iter().sum()).collect();
+    finding.details.insert("by_protocol".into(), tables::by_protocol(direction, &pairs, &losses));
+    finding.details.insert("by_path".into(), tables::by_path(scene, direction, &pairs, &losses));
     if let Some(rates) = tables::rates(scene, direction, &pairs) {
         if let Some(by_rate) = rates.by_rate {
             finding.details.insert("by_rate".into(), by_rate);

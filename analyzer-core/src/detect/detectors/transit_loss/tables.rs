@@ -9,38 +9,37 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Lost packets by size of the IP packet, and what all flows of the direction offered of that size.
-pub(super) fn by_size(scene: &Scene, direction: Direction, pairs: &[&PairView]) -> Value {
+pub(super) fn by_size(scene: &Scene, direction: Direction, losses: &[[u64; 5]]) -> Value {
     let offered = &scene.tally.sizes[direction.index()][direction.entry().index()];
-    let lost: Vec<_> = pairs.iter().map(|pair| alibi::lost_sizes(scene, pair, direction)).collect();
     let row = |class: usize| {
-        let lost = lost.iter().map(|sizes| sizes[class]).sum::<u64>();
+        let lost = losses.iter().map(|sizes| sizes[class]).sum::<u64>();
         json!({ "up_to": SIZE_CLASSES.get(class), "offered": offered[class], "lost": lost })
     };
     (0..offered.len()).filter(|&class| offered[class] > 0).map(row).collect()
 }
 
 /// Offered and lost packets of the flows by protocol.
-pub(super) fn by_protocol(scene: &Scene, direction: Direction, pairs: &[&PairView]) -> Value {
+pub(super) fn by_protocol(direction: Direction, pairs: &[&PairView], losses: &[u64]) -> Value {
     let mut rows = BTreeMap::<&str, (u64, u64)>::new();
-    for pair in pairs {
+    for (pair, own) in pairs.iter().zip(losses) {
         let (offered, lost) = rows.entry(pair.protocol_name()).or_default();
-        *offered += u64::from(pair.track(direction, direction.entry()).packets);
-        *lost += alibi::lost(scene, pair, direction);
+        *offered += super::offered(pair, direction);
+        *lost += own;
     }
     rows.iter().map(|(name, (offered, lost))| json!({ "protocol": name, "offered": offered, "lost": lost })).collect()
 }
 
 /// Offered and lost packets of the flows by the hosts between which they go, most lost first.
-pub(super) fn by_path(scene: &Scene, direction: Direction, pairs: &[&PairView]) -> Value {
+pub(super) fn by_path(scene: &Scene, direction: Direction, pairs: &[&PairView], losses: &[u64]) -> Value {
     /// Most rows.
     const MOST: usize = 16;
     let mut rows = BTreeMap::<[u128; 2], (Endpoint, u64, u64)>::new();
-    for pair in pairs {
+    for (pair, own) in pairs.iter().zip(losses) {
         let (inner, outer) = pair.inner_ends();
         let ends = if direction == Direction::Outbound { [inner, outer] } else { [outer, inner] };
         let (_, offered, lost) = rows.entry(ends.map(|end| end.address)).or_insert((outer, 0, 0));
-        *offered += u64::from(pair.track(direction, direction.entry()).packets);
-        *lost += alibi::lost(scene, pair, direction);
+        *offered += super::offered(pair, direction);
+        *lost += own;
     }
     let mut rows: Vec<([u128; 2], (Endpoint, u64, u64))> = rows.into_iter().collect();
     rows.sort_by_key(|&(_, (_, _, lost))| std::cmp::Reverse(lost));
