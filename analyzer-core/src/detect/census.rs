@@ -8,6 +8,7 @@ use crate::facts::{SynOptions, state};
 use crate::hash::Hashed;
 use crate::packet::Family;
 use crate::point::{Direction, Point};
+use crate::prefetch::prefetch;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 
@@ -211,19 +212,15 @@ impl Census {
 
 impl Part {
     fn new(pairs: &[PairView]) -> Self {
-        /// Pairs whose facts are fetched at once: as many as the first cache holds.
-        const AHEAD: usize = 16;
         let mut part = Self { briefs: Vec::with_capacity(pairs.len()), ..Self::default() };
-        for pairs in pairs.chunks(AHEAD) {
-            touch(pairs);
-            for pair in pairs {
-                let has = bits(pair);
-                let offered = Direction::BOTH.map(|direction| pair.track(direction, direction.entry()).packets);
-                part.briefs.push(Brief { serial: pair.serial, has, offered });
-                part.count(pair, has);
-                if let Some(flow) = pair.paired() {
-                    part.topology.count(&flow);
-                }
+        for (place, pair) in pairs.iter().enumerate() {
+            touch(pairs, place);
+            let has = bits(pair);
+            let offered = Direction::BOTH.map(|direction| pair.track(direction, direction.entry()).packets);
+            part.briefs.push(Brief { serial: pair.serial, has, offered });
+            part.count(pair, has);
+            if let Some(flow) = pair.paired() {
+                part.topology.count(&flow);
             }
         }
         part
@@ -237,8 +234,11 @@ impl Part {
         let totals = &mut self.totals;
         for direction in Direction::BOTH {
             let (way, back, entry) = (direction.index(), direction.reverse(), direction.entry());
-            let [own, answer] = [way, back.index()].map(|way| pair.facts.first[way][entry.index()]);
-            let asked = single && !tcp && own.frame > 0 && answer.frame > 0 && own.time < answer.time;
+            // Connections tell by themselves, and need not be touched for it.
+            let asked = single && !tcp && {
+                let [own, answer] = [way, back.index()].map(|way| pair.facts.first[way][entry.index()]);
+                own.frame > 0 && answer.frame > 0 && own.time < answer.time
+            };
             for point in Point::BOTH {
                 let at = point.index();
                 if single {
@@ -291,29 +291,33 @@ impl Part {
     }
 }
 
-/// Reads what is looked at of some pairs in tight loops, level by level, so that the cache misses overlap.
-fn touch(pairs: &[PairView]) {
-    let mut sum = 0;
-    for pair in pairs {
-        let [[a, b], [c, d]] = pair.tracks;
+/// Asks for what will be looked at of the pairs ahead: what they point at, then what that points at.
+fn touch(pairs: &[PairView], place: usize) {
+    /// Pairs ahead at each step: long enough for memory to answer.
+    const AHEAD: usize = 6;
+    if let Some(pair) = pairs.get(place + 3 * AHEAD) {
         let facts = pair.facts;
-        sum ^= a.packets ^ b.packets ^ c.packets ^ d.packets;
-        sum ^= facts.serial ^ facts.segment_limit ^ facts.seen_before[0];
-        sum ^= facts.first[0][0].frame ^ facts.first[1][1].frame;
+        pair.tracks.iter().flatten().for_each(prefetch);
+        prefetch(&facts.more);
+        prefetch(&facts.syn);
+        prefetch(&facts.pauses);
     }
-    for pair in pairs {
+    if let Some(pair) = pairs.get(place + 2 * AHEAD) {
         for more in pair.facts.more.iter().flatten().flatten() {
-            sum ^= more.late ^ more.unmatched ^ more.wrong;
+            prefetch(&more.missed);
         }
-        sum ^= pair.facts.syn.as_ref().map_or(0, |syn| syn[0][0].isn ^ syn[1][1].isn);
-        sum ^= pair.facts.reset_count;
-    }
-    for pair in pairs {
-        for more in pair.facts.more.iter().flatten().flatten() {
-            sum ^= more.edge ^ more.longest.count ^ more.head.times ^ more.worst_head.times;
+        if let Some(syn) = &pair.facts.syn {
+            prefetch(&syn[0]);
+            prefetch(&syn[1]);
         }
     }
-    std::hint::black_box(sum);
+    if let Some(pair) = pairs.get(place + AHEAD) {
+        for more in pair.facts.more.iter().flatten().flatten() {
+            prefetch(&more.edge);
+            prefetch(&more.longest);
+            prefetch(&more.worst_head);
+        }
+    }
 }
 
 /// What a pair has.
