@@ -46,7 +46,10 @@ pub(super) fn observe(scene: &Scene) -> Vec<Claim> {
     // Few flows are silent so, beside very many that are not.
     let mut silent: BTreeMap<IpAddr, Vec<Span>> = BTreeMap::new();
     for pair in scene.pairs_with(has::BOTH, has::PAUSES).filter(speaks) {
-        silent.entry(guest(pair)).or_default().extend(spans(scene, pair, shortest));
+        let spans = spans(scene, pair, shortest);
+        if !spans.is_empty() {
+            silent.entry(guest(pair)).or_default().extend(spans);
+        }
     }
     silent.retain(|_, spans| spans.iter().filter(|span| span.proven()).count() >= PROVEN);
     if silent.is_empty() {
