@@ -23,6 +23,8 @@ const CHUNK: usize = 512;
 /// Rows of a window that there is room for from the start: twice the small packets of a full one (see
 /// [`USUAL_FLOWS`](super::USUAL_FLOWS)).
 const USUAL_ROWS: usize = 64 * 1024;
+/// Details of a window that there stays room for: where many connections begin at once there are as many as rows.
+const USUAL_DETAILS: usize = 2 * 1024;
 /// The slots of rows that stand in a row.
 const IN_FILE_ORDER: [u32; BATCH] = {
     let mut slots = [0; BATCH];
@@ -332,19 +334,20 @@ impl Ingest {
 
     /// Forgets the last window, but for the details of rows that still wait.
     fn clear(&mut self) {
-        let details = std::mem::take(&mut self.batch.details);
-        self.batch.clear();
-        if details.is_empty() || self.queue.is_empty() {
-            self.batch.details = details;
-            self.batch.details.clear();
-            return;
+        let mut kept = Vec::new();
+        let details = &self.batch.details;
+        if !details.is_empty() {
+            self.queue.for_each(|row| {
+                let detail = details.get((row.detail as usize).wrapping_sub(1));
+                kept.extend(detail.cloned());
+                row.detail = if detail.is_some() { kept.len() as u32 } else { 0 };
+            });
         }
-        let kept = &mut self.batch.details;
-        self.queue.for_each(|row| {
-            let detail = details.get((row.detail as usize).wrapping_sub(1));
-            kept.extend(detail.cloned());
-            row.detail = if detail.is_some() { kept.len() as u32 } else { 0 };
-        });
+        let used = details.len();
+        self.batch.clear();
+        // Made smaller where it stands: what is given back whole raises the size from which `malloc` gives back at all.
+        self.batch.details.shrink_to(2 * used.max(USUAL_DETAILS));
+        self.batch.details.append(&mut kept);
     }
 
     /// Decodes at most so many records before `until` into the queue; how many there were.
