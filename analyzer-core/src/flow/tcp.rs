@@ -164,16 +164,17 @@ fn out_of_line(
     if beyond {
         own.next = end;
     }
-    let limit = facts.frame_limit();
-    let (resumed, silence) = (facts.resumed[point], facts.silence[point]);
-    let more = facts.more_mut(direction, point);
     if filled > 0 {
-        more.late += 1;
+        facts.more_mut(direction, point).late += 1;
         return Class::Late;
     }
     if beyond {
         return Class::New;
     }
+    let limit = facts.frame_limit();
+    // Of a line that is not asked for ahead: only for what repeats something.
+    let (resumed, silence) = (facts.resumed[point], facts.silence[point]);
+    let more = facts.more_mut(direction, point);
     // Without an identification (IPv6, or zero) only the time tells: no sender repeats so soon.
     let at_once = row.time.saturating_sub(own.last_time) < AT_ONCE;
     let same_packet = if row.ip_id == 0 { at_once } else { row.ip_id == own.last_ip_id };
