@@ -18,8 +18,6 @@ pub struct PairedFlow {
     pub inside_is_high: [bool; 2],
     /// TTL at A minus TTL at B of its outbound packets, if it had any.
     pub ttl_delta: Option<i32>,
-    /// Packets matched.
-    pub matched: u64,
     /// Whether it has packets in both directions.
     pub answered: bool,
 }

@@ -274,9 +274,8 @@ impl<'a> PairView<'a> {
                 (inbound[0].packets > 0 && inbound[1].packets > 0)
                     .then(|| i32::from(inbound[1].ttl) - i32::from(inbound[0].ttl))
             });
-        let matched = self.tracks.iter().map(|direction| u64::from(direction[0].matched)).sum();
         let answered = self.tracks.iter().all(|direction| direction.iter().any(|track| track.packets > 0));
-        Some(PairedFlow { key_a, key_b, inside_is_high: self.inside_is_high, ttl_delta, matched, answered })
+        Some(PairedFlow { key_a, key_b, inside_is_high: self.inside_is_high, ttl_delta, answered })
     }
 
     /// Whether anything in it may interest a detector once the flow is over.

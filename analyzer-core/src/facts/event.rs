@@ -11,9 +11,11 @@ pub enum EventKind {
     Unmatched,
     /// A retransmission whose original passed this point and not the other. `a`: bytes.
     LostBetween,
-    /// A retransmission whose original crossed both points. `a`: bytes; `b`: 1 when it was not needed (D-SACK, already acknowledged).
+    /// A retransmission whose original crossed both points. `a`: bytes; `b`: 1 when it was not needed (D-SACK, already
+    /// acknowledged).
     LostBeyond,
-    /// A checksum that does not verify and is not partial. `a`: 3 for the IP header, 4 for the transport; `b`: the [`Fate`](super::Fate) at the other point, as a number.
+    /// A checksum that does not verify and is not partial. `a`: 3 for the IP header, 4 for the transport; `b`: the
+    /// [`Fate`](super::Fate) at the other point, as a number.
     WrongChecksum,
     /// The same range with other bytes at the other point. `a`: bytes.
     PayloadDiffers,
@@ -27,10 +29,6 @@ pub enum EventKind {
     AckedUnseen,
     /// The receiver closed its window.
     ZeroWindow,
-    /// A SYN whose MSS differs between the points. `a`: at A; `b`: at B.
-    MssDiffers,
-    /// A SYN whose other options differ between the points.
-    OptionsDiffer,
     /// The same packet, IP identification and all, crossed both points once more. `a`: frame of the earlier one at the point
     /// that the direction passes last.
     CrossedAgain,
