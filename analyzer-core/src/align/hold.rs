@@ -43,6 +43,11 @@ impl Hold {
         self.places.len()
     }
 
+    /// The number of the next packet. They wrap, and no packet has that of none.
+    fn next(&self) -> u32 {
+        self.base.wrapping_add(self.places.len() as u32)
+    }
+
     fn place(&self, number: u32) -> Option<usize> {
         self.places.get(number.wrapping_sub(self.base) as usize).filter(|&&place| place != NONE).map(|&at| at as usize)
     }
@@ -54,7 +59,10 @@ impl Hold {
 
     /// Holds a packet of the flow whose first one is `first`; returns the number of the flow's first one.
     pub(super) fn push(&mut self, first: u32, row: Row, detail: Option<Box<Detail>>) -> u32 {
-        let number = self.base.wrapping_add(self.places.len() as u32);
+        if self.next() == NONE {
+            self.places.push_back(NONE);
+        }
+        let number = self.next();
         let held = Held { row, detail, next: NONE, last: number };
         let place = if self.free == NONE {
             self.rows.push(held);
@@ -118,6 +126,16 @@ mod tests {
         assert_eq!((hold.oldest().map(|row| row.frame), hold.len()), (Some(2), 3));
         assert_eq!(hold.take(other).map(|(row, _, next)| (row.frame, next)), Some((2, NONE)));
         assert_eq!((hold.oldest().is_none(), hold.len()), (true, 0));
+    }
+
+    #[test]
+    fn numbers_wrap_and_leave_none_out() {
+        let mut hold = Hold { base: NONE - 1, ..Hold::default() };
+        let numbers = [1, 2, 3].map(|frame| hold.push(NONE, row(frame), None));
+        assert_eq!((numbers, hold.get(NONE).is_none()), ([NONE - 1, 0, 1], true));
+        assert_eq!(hold.push(numbers[0], row(4), None), numbers[0]);
+        assert_eq!(hold.take(numbers[0]).map(|(row, _, next)| (row.frame, next)), Some((1, 2)));
+        assert_eq!(hold.oldest().map(|row| row.frame), Some(2));
     }
 
     #[test]
