@@ -80,11 +80,15 @@ fn one_way(scene: &Scene, direction: Direction) -> Option<Claim> {
     claim.packets = flows.iter().map(|flow| flow.len() as u64).sum();
     claim.frames.reserve_exact(2 * claim.packets as usize);
     // Every flow gets a word before one gets two.
-    let longest = flows.iter().map(|flow| flow.len()).max().unwrap_or(0);
-    for event in (0..longest).flat_map(|place| flows.iter().filter_map(move |flow| flow.get(place))) {
-        let point = Point::BOTH[usize::from(event.point)];
-        claim.cite(scene, point, event.frame, event.time, "comes after a packet that it preceded at the other point");
-        claim.frames.push((point.other(), event.other_frame));
+    let mut rest = flows;
+    while !rest.is_empty() {
+        for event in rest.iter().map(|flow| flow[0]) {
+            let note = "comes after a packet that it preceded at the other point";
+            let point = Point::BOTH[usize::from(event.point)];
+            claim.cite(scene, point, event.frame, event.time, note);
+            claim.frames.push((point.other(), event.other_frame));
+        }
+        rest = rest.into_iter().map(|flow| &flow[1..]).filter(|flow| !flow.is_empty()).collect();
     }
     (!claim.frames.is_empty()).then_some(claim)
 }
