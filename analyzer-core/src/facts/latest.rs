@@ -1,12 +1,14 @@
-//! The latest few of what came, where their order does not matter: a ring that is written and not read, so that nothing waits for a
-//! line that has left the cache.
+//! The latest few of what came, where their order does not matter: a ring that is written and not read, so that nothing waits
+//! for a line that has left the cache.
 
-/// At most `MOST` entries, the latest. No larger than two words while there are none; while there were few, no more room than
-/// those take elsewhere.
-#[derive(Clone, Debug, Default)]
-pub enum Latest<T, const MOST: usize> {
+/// At most `MOST` entries, the latest. No larger than two words; while there were few, they take no more room elsewhere than
+/// few need.
+#[derive(Clone, Debug)]
+pub struct Latest<T, const MOST: usize>(Entries<T, MOST>);
+
+#[derive(Clone, Debug)]
+enum Entries<T, const MOST: usize> {
     /// No entry.
-    #[default]
     Nothing,
     /// The first few.
     Few(u16, Box<[T; FEW]>),
@@ -16,20 +18,29 @@ pub enum Latest<T, const MOST: usize> {
     Ring(u16, u16, Box<[T; MOST]>),
 }
 
-/// Entries of eight bytes in the smallest piece of memory that there is: 24 bytes.
+/// Entries of eight bytes in the smallest piece of memory that `malloc` gives: 24 bytes.
 const FEW: usize = 3;
-/// What most lists hold at most, of segments that change places: the 56 bytes of a piece of 64.
+/// What most lists hold at most, of segments that change places: 56 bytes, as a piece of 64 has.
 const MORE: usize = 7;
+
+impl<T: Copy, const MOST: usize> Default for Latest<T, MOST> {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
 
 impl<T: Copy, const MOST: usize> Latest<T, MOST> {
     /// No entry.
-    pub(super) const NONE: Self = Self::Nothing;
+    pub(super) const NONE: Self = {
+        assert!(MORE < MOST && MOST < u16::MAX as usize, "the ring holds more than what it grows from");
+        Self(Entries::Nothing)
+    };
 
     /// Adds an entry; when there is no room, the oldest goes.
     #[inline]
     pub fn push(&mut self, entry: T) {
-        match self {
-            Self::Ring(len, next, entries) => {
+        match &mut self.0 {
+            Entries::Ring(len, next, entries) => {
                 entries[usize::from(*next) % MOST] = entry;
                 *next = (*next + 1) % MOST as u16;
                 *len = (*len + 1).min(MOST as u16);
@@ -41,11 +52,11 @@ impl<T: Copy, const MOST: usize> Latest<T, MOST> {
     /// Adds one of the first entries.
     #[inline(never)]
     fn begin(&mut self, entry: T) {
-        let (len, entries) = match self {
-            Self::Few(len, entries) => (len, &mut entries[..]),
-            Self::More(len, entries) => (len, &mut entries[..]),
+        let (len, entries) = match &mut self.0 {
+            Entries::Few(len, entries) => (len, &mut entries[..]),
+            Entries::More(len, entries) => (len, &mut entries[..]),
             _ => {
-                *self = Self::Few(1, Box::new([entry; FEW]));
+                self.0 = Entries::Few(1, Box::new([entry; FEW]));
                 return;
             }
         };
@@ -55,20 +66,20 @@ impl<T: Copy, const MOST: usize> Latest<T, MOST> {
             return;
         }
         let (all, next) = (*len + 1, (*len + 1) % MOST as u16);
-        *self = if entries.len() == FEW {
-            Self::More(all, Box::new(grown(entries, entry)))
+        self.0 = if entries.len() == FEW {
+            Entries::More(all, Box::new(grown(entries, entry)))
         } else {
-            Self::Ring(all, next, Box::new(grown(entries, entry)))
+            Entries::Ring(all, next, Box::new(grown(entries, entry)))
         };
     }
 
     /// The entries, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        let (len, entries) = match self {
-            Self::Nothing => (0, &[][..]),
-            Self::Few(len, entries) => (*len, &entries[..]),
-            Self::More(len, entries) => (*len, &entries[..]),
-            Self::Ring(len, _, entries) => (*len, &entries[..]),
+        let (len, entries) = match &self.0 {
+            Entries::Nothing => (0, &[][..]),
+            Entries::Few(len, entries) => (*len, &entries[..]),
+            Entries::More(len, entries) => (*len, &entries[..]),
+            Entries::Ring(len, _, entries) => (*len, &entries[..]),
         };
         entries.iter().take(len.into())
     }
