@@ -11,7 +11,6 @@ use crate::flow::table::{Entry, Flow, FlowTable, UNPAIRED, fingerprint};
 use crate::packet::row::{bits, tcp_flags};
 use crate::packet::{Decoder, Detail, FlowKey, Kind, Row};
 use crate::point::Direction;
-use crate::prefetch::prefetch;
 
 /// Rows that are decoded before the first of them is looked up, so that the table's lines are under way meanwhile.
 const BATCH: usize = 64;
@@ -476,9 +475,7 @@ impl Ingest {
         let (mut first, mut last) = self.presence.span.unwrap_or((i64::MAX, i64::MIN));
         for (index, &slot) in slots.iter().enumerate() {
             if let Some(&next) = slots.get(index + AHEAD) {
-                let row = &rows[next as usize];
-                prefetch(row);
-                prefetch(&row.reserved);
+                rows[next as usize].prefetch();
             }
             let (row, key, print) = (&mut rows[slot as usize], &keys[slot as usize], prints[slot as usize]);
             let mut attributed = if row.kind == Kind::IcmpError { self.attribute(row, key) } else { None };

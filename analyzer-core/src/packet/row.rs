@@ -1,5 +1,7 @@
 //! The row: what remains of a packet once its bytes are left behind.
 
+use crate::prefetch::prefetch;
+
 /// What a row describes; decides how it is matched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -176,5 +178,12 @@ impl Row {
     #[inline]
     pub const fn seq_len(&self) -> u32 {
         self.len + (self.flags >> 1 & 1) as u32 + (self.flags & 1) as u32
+    }
+
+    /// Asks for all of it: a row may begin in the middle of a cache line, so for both ends.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        prefetch(self);
+        prefetch(&self.reserved);
     }
 }

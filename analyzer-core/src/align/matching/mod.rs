@@ -253,17 +253,14 @@ impl Shard {
     }
 
     /// Asks for what the next rows of a point will need, so that the cache misses overlap with one another and with the work on
-    /// the rows before: the next few's rare facts, whose places their pairs tell; those behind them their pairs; and the
-    /// rows behind those themselves. `first` are the first of a window, for whose pairs nobody has asked yet. Returns how many rows
-    /// may be taken before the next look.
+    /// the rows before: the rare facts of the next few, whose places their pairs tell; the pairs of those behind them; and the
+    /// rows behind those themselves. `first`: these are the first of a window, for whose pairs nobody has asked yet. Returns
+    /// how many rows may be taken before the next look.
     #[inline(never)]
     fn look_ahead(&self, point: usize, rows: &[Row], first: bool) -> usize {
         let (next, behind) = rows.split_at(rows.len().min(AHEAD));
         let (pairs, behind) = behind.split_at(behind.len().min(AHEAD));
-        for row in &behind[..behind.len().min(AHEAD)] {
-            prefetch(row);
-            prefetch(&row.reserved);
-        }
+        behind.iter().take(AHEAD).for_each(Row::prefetch);
         let unasked = if first { next } else { &[] };
         for row in unasked.iter().chain(pairs) {
             let slot = (row.flow >> 1) as usize;

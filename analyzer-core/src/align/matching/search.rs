@@ -13,16 +13,18 @@ const SEARCH_AHEAD: usize = 256;
 /// Steps of a search backwards from the cursor.
 const SEARCH_BACK: usize = 64;
 
-/// What it takes to match payload by range, kept so that no row has to ask for memory; empty between two rows.
+/// What it takes to match payload by range, kept so that no row has to ask for memory. Empty between two
+/// rows, but for the last three: who uses those clears them first.
 #[derive(Debug, Default)]
 pub(super) struct Parts {
-    /// Ranges of the row that nothing was found for yet, and what becomes of them.
+    /// Ranges of the row that nothing was found for yet.
     pieces: Vec<(u32, u32)>,
-    rest: Vec<(u32, u32)>,
     /// Packets that may share some of them.
     candidates: Vec<u32>,
     /// Where those that did end, and their identification.
     taken: Vec<(u32, u16)>,
+    /// What becomes of the row's ranges.
+    rest: Vec<(u32, u32)>,
     /// What is left of such a packet, and what becomes of that.
     left: Vec<(u32, u32)>,
     spare: Vec<(u32, u32)>,
