@@ -12,7 +12,8 @@ use crate::prefetch::prefetch;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 
-/// What a pair has. Whoever asks for a bit still has to look: it says that something may be there.
+/// What a pair has. Whoever asks for a bit still has to look: it says that something may be there. One of a direction ([`way`])
+/// takes two places, the second for inbound.
 pub(super) mod has {
     /// Found at both points.
     pub(crate) const BOTH: u32 = 1 << 0;
@@ -38,30 +39,30 @@ pub(super) mod has {
     pub(crate) const LOST_BETWEEN: u32 = 1 << 11;
     /// Retransmissions of a direction whose original crossed ([`way`]).
     pub(crate) const LOST_BEYOND: u32 = 1 << 13;
-    /// Packets in a row that were seen where they entered alone.
+    /// Packets in a row that were seen only where they entered.
     pub(crate) const RUN: u32 = 1 << 15;
     /// A segment that was repeated.
     pub(crate) const HEAD: u32 = 1 << 16;
     /// A window that was closed.
     pub(crate) const ZERO_WINDOW: u32 = 1 << 17;
     /// SYNs whose options differ between the points.
-    pub(crate) const SYN_CHANGED: u32 = 1 << 19;
+    pub(crate) const SYN_CHANGED: u32 = 1 << 18;
     /// A direction whose TTL falls by more than a hop, or rises.
-    pub(crate) const TTL_CHANGED: u32 = 1 << 20;
+    pub(crate) const TTL_CHANGED: u32 = 1 << 19;
     /// Silences of the guest that somebody noticed.
-    pub(crate) const PAUSES: u32 = 1 << 21;
+    pub(crate) const PAUSES: u32 = 1 << 20;
     /// DNS questions.
-    pub(crate) const DNS: u32 = 1 << 22;
+    pub(crate) const DNS: u32 = 1 << 21;
     /// DHCP messages.
-    pub(crate) const DHCP: u32 = 1 << 23;
+    pub(crate) const DHCP: u32 = 1 << 22;
     /// A pair whose mapping became this one's.
-    pub(crate) const MOVED: u32 = 1 << 24;
+    pub(crate) const MOVED: u32 = 1 << 23;
     /// Anything but packets that crossed (see [`PairView::eventful`](super::PairView::eventful)).
-    pub(crate) const EVENTFUL: u32 = 1 << 25;
+    pub(crate) const EVENTFUL: u32 = 1 << 24;
     /// Partial checksums or superframes of a direction ([`way`]).
-    pub(crate) const OFFLOAD: u32 = 1 << 26;
+    pub(crate) const OFFLOAD: u32 = 1 << 25;
     /// Datagrams of one end, [`IN_A_ROW`] of them or more, that found no answer to the end.
-    pub(crate) const MONOLOGUE: u32 = 1 << 28;
+    pub(crate) const MONOLOGUE: u32 = 1 << 27;
 
     /// See [`MONOLOGUE`].
     pub(crate) const IN_A_ROW: u32 = 4;
@@ -214,7 +215,7 @@ impl Part {
     fn new(pairs: &[PairView]) -> Self {
         let mut part = Self { briefs: Vec::with_capacity(pairs.len()), ..Self::default() };
         for (place, pair) in pairs.iter().enumerate() {
-            touch(pairs, place);
+            look_ahead(pairs, place);
             let has = bits(pair);
             let offered = Direction::BOTH.map(|direction| pair.track(direction, direction.entry()).packets);
             part.briefs.push(Brief { serial: pair.serial, has, offered });
@@ -292,7 +293,7 @@ impl Part {
 }
 
 /// Asks for what will be looked at of the pairs ahead: what they point at, then what that points at.
-fn touch(pairs: &[PairView], place: usize) {
+fn look_ahead(pairs: &[PairView], place: usize) {
     /// Pairs ahead at each step: long enough for memory to answer.
     const AHEAD: usize = 6;
     if let Some(pair) = pairs.get(place + 3 * AHEAD) {
@@ -322,10 +323,10 @@ fn touch(pairs: &[PairView], place: usize) {
 
 /// What a pair has.
 fn bits(pair: &PairView) -> u32 {
-    let facts = &pair.facts;
+    let facts = pair.facts;
     let when = |condition: bool, bit: u32| if condition { bit } else { 0 };
     let (tcp, both) = (pair.is_tcp(), pair.both());
-    let [out, back] = &pair.tracks;
+    let [out, back] = pair.tracks;
     let mut bits = when(both, has::BOTH)
         | when(!both, has::ALONE)
         | when(tcp, has::TCP)
@@ -348,12 +349,11 @@ fn bits(pair: &PairView) -> u32 {
         let (way, entry) = (direction.index(), direction.entry());
         let offload = pair.tracks[way].iter().any(|track| track.has(state::PARTIAL | state::SUPERFRAME));
         bits |= when(offload, has::way(has::OFFLOAD, direction));
-        let (speaker, other) =
-            (pair.track(direction, direction.exit()), pair.track(direction.reverse(), direction.exit()));
-        let unanswered = speaker.packets.saturating_sub(speaker.next);
-        bits |= when(unanswered >= has::IN_A_ROW && speaker.last_time > other.last_time, has::MONOLOGUE);
         let (first, last) = (pair.track(direction, entry), pair.track(direction, direction.exit()));
-        bits |= when(!matches!(i32::from(first.ttl) - i32::from(last.ttl), 0 | 1), has::TTL_CHANGED)
+        let answers = pair.track(direction.reverse(), direction.exit());
+        let unanswered = last.packets.saturating_sub(last.next);
+        bits |= when(unanswered >= has::IN_A_ROW && last.last_time > answers.last_time, has::MONOLOGUE)
+            | when(!matches!(i32::from(first.ttl) - i32::from(last.ttl), 0 | 1), has::TTL_CHANGED)
             | when(facts.lost_between[way] > 0, has::way(has::LOST_BETWEEN, direction))
             | when(facts.lost_beyond[way] > 0, has::way(has::LOST_BEYOND, direction));
         for point in Point::BOTH {

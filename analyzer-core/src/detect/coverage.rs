@@ -7,7 +7,7 @@ use super::text::{count, counted, duration, percent};
 use crate::align::clock::GUARD;
 use crate::align::steps::SMALLEST;
 use crate::facts::{EventKind, GivenUp};
-use crate::packet::{Family, Kind};
+use crate::packet::Kind;
 use crate::point::{Direction, Point};
 use crate::report::{Coverage, INTERRUPTED, TopologyKind};
 use crate::time::Time;
@@ -284,8 +284,7 @@ fn filters(scene: &Scene, point: Point, limits: &mut Vec<Coverage>) {
     }
     let mut ports: Vec<(u16, u16)> = scene
         .pairs_with(has::ALONE, has::TCP | has::UDP)
-        .filter(|pair| pair.key(point.other()).is_some() && (pair.is_tcp() || pair.is_udp()))
-        .filter(|pair| pair.family() != Family::Link && !alibi::local(scene, pair))
+        .filter(|pair| pair.key(point.other()).is_some() && !alibi::local(scene, pair))
         .filter(|pair| !alibi::filter_allows(scene, pair, point))
         .filter_map(|pair| Some((pair.protocol(), pair.ends(point.other())?.1.port)))
         .collect();

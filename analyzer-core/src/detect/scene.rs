@@ -367,11 +367,11 @@ impl<'a> Scene<'a> {
         briefs.binary_search_by_key(&serial, |brief| brief.serial).ok()
     }
 
-    /// The pairs that have all of some bits, and one at least of some others, by serial number.
+    /// The pairs that have all of some bits, and one at least of some others if any are named, by serial number.
     pub(super) fn pairs_with(&self, all: u32, any: u32) -> impl Iterator<Item = &PairView<'a>> {
         let fit = move |has: u32| has & all == all && (any == 0 || has & any != 0);
-        let all = self.census.briefs.iter().zip(&self.pairs);
-        all.filter(move |(brief, _)| fit(brief.has)).map(|(_, pair)| pair)
+        let pairs = self.census.briefs.iter().zip(&self.pairs);
+        pairs.filter(move |(brief, _)| fit(brief.has)).map(|(_, pair)| pair)
     }
 
     /// MACs that sent outbound packets of IP flows that cross, at a point: guests at A, the host or its guests at B.

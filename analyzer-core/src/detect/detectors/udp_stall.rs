@@ -433,10 +433,8 @@ fn end_silent(scene: &Scene, pair: &PairView, speaking: Direction, others: &Othe
     let (near, far) = (silent.entry(), silent.exit());
     let (speaker, answers) = (pair.track(speaking, near), pair.track(silent, near));
     let ended = pair.facts.flags & pair_flags::REBOUND != 0;
-    if ended || answers.packets == 0 || speaker.last_time <= answers.last_time {
-        return None;
-    }
-    if answers.packets < USUAL || speaker.next < USUAL {
+    let told = answers.packets >= USUAL && speaker.next >= USUAL;
+    if ended || !told || speaker.last_time <= answers.last_time {
         return None;
     }
     let turn = pair.facts.talk().since[speaking.index()][near.index()];
