@@ -25,30 +25,39 @@ use std::mem::take;
 /// The facts of a shard's pairs, hot and cold ones.
 type Slots = (Vec<[[Track; 2]; 2]>, Vec<PairFacts>);
 
+/// Where a pair's facts stand.
+#[derive(Clone, Copy)]
+enum Place {
+    /// In the shards, by the number of the pair.
+    Live(u32),
+    /// Among the flows that are over.
+    Over(u32),
+}
+
 /// What is known of all pairs, where it was gathered: there may be very many, so that they stay there.
-struct Held {
+struct Gathered {
     /// Of flows that are over.
     finished: Vec<Finished>,
     /// Of the others, by shard.
     shards: Vec<Slots>,
 }
 
-impl Held {
+impl Gathered {
     /// All pairs, by serial number.
     fn views(&self, engine: &Engine<'_>) -> Vec<PairView<'_>> {
         let members = &engine.pairing.members;
         let live = members.iter().zip(0..).filter(|(members, _)| members.held());
-        let mut places: Vec<(u32, Result<u32, u32>)> = live.map(|(members, pair)| (members.serial, Ok(pair))).collect();
-        places.extend(self.finished.iter().zip(0..).map(|(flow, place)| (flow.named.serial, Err(place))));
+        let mut places: Vec<(u32, Place)> = live.map(|(members, pair)| (members.serial, Place::Live(pair))).collect();
+        places.extend(self.finished.iter().zip(0..).map(|(flow, index)| (flow.named.serial, Place::Over(index))));
         places.sort_unstable_by_key(|(serial, _)| *serial);
         let flows = engine.flow_tables();
-        let view = |&(_, place): &(u32, Result<u32, u32>)| match place {
-            Ok(pair) => {
+        let view = |&(_, place): &(u32, Place)| match place {
+            Place::Live(pair) => {
                 let (tracks, facts) = &self.shards[pair as usize % SHARDS];
                 let slot = pair as usize / SHARDS;
                 named(&members[pair as usize], flows).view(&tracks[slot], &facts[slot])
             }
-            Err(place) => self.finished[place as usize].view(),
+            Place::Over(index) => self.finished[index as usize].view(),
         };
         places.par_iter().map(view).collect()
     }
@@ -56,9 +65,9 @@ impl Held {
 
 impl Engine<'_> {
     /// Takes what is known of all pairs.
-    fn held(&mut self) -> Held {
+    fn gathered(&mut self) -> Gathered {
         let slots = |shard: &mut Shard| (take(&mut shard.tracks), take(&mut shard.facts));
-        Held { finished: take(&mut self.finished), shards: self.shards.iter_mut().map(slots).collect() }
+        Gathered { finished: take(&mut self.finished), shards: self.shards.iter_mut().map(slots).collect() }
     }
 
     /// Once all is read only facts are needed; the rest makes room for what is made of them.
@@ -78,8 +87,8 @@ impl Engine<'_> {
         self.forget_packets();
         let closed: HashSet<u32> =
             if self.every_flow { self.finished.iter().map(|flow| flow.named.serial).collect() } else { HashSet::new() };
-        let held = self.held();
-        let pairs = held.views(&self);
+        let gathered = self.gathered();
+        let pairs = gathered.views(&self);
         self.points.iter_mut().for_each(Ingest::forget_flows);
         let live = || self.pairing.members.iter().filter(|members| members.held());
         let flows = self.finished_count + live().count() as u64;
@@ -165,9 +174,8 @@ impl Engine<'_> {
         };
         // Makes room for the numbers of flows.
         drop(take(&mut scene.events));
-        let pairs = take(&mut scene.pairs);
+        let (pairs, census) = (take(&mut scene.pairs), take(&mut scene.census));
         // Finished flows are among the numbers already when all were asked for.
-        let census = take(&mut scene.census);
         let wanted = |view: &PairView, eventful: bool| {
             if self.every_flow { !closed.contains(&view.serial) } else { eventful }
         };
@@ -208,7 +216,7 @@ impl Engine<'_> {
             findings,
         };
         // Many small pieces, and nobody waits until they are freed.
-        rayon::spawn(move || drop(held));
+        rayon::spawn(move || drop(gathered));
         Ok(Traced { report, trace })
     }
 
