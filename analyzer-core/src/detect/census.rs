@@ -8,7 +8,6 @@ use crate::facts::{SynOptions, state};
 use crate::hash::Hashed;
 use crate::packet::Family;
 use crate::point::{Direction, Point};
-use crate::prefetch::prefetch;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 
@@ -64,7 +63,7 @@ pub(super) mod has {
     /// Datagrams of one end, [`IN_A_ROW`] of them or more, that found no answer to the end.
     pub(crate) const MONOLOGUE: u32 = 1 << 27;
 
-    /// See [`MONOLOGUE`].
+    /// As many as `udp-stall.packets` asks for unless it is set; for fewer the bit says nothing.
     pub(crate) const IN_A_ROW: u32 = 4;
 
     /// A bit of a direction.
@@ -153,7 +152,7 @@ pub(crate) struct Census {
 }
 
 /// For and against a MAC, with the MAC itself: a flow may have been taken the wrong way round, so that the majority decides.
-type Votes = Hashed<(u64, i32)>;
+type MacVotes = Hashed<(u64, i32)>;
 
 /// The place of a MAC in a table. An odd number spreads it (the digits are those of π), and undoes nothing: no two MACs meet.
 fn place(mac: u64) -> u64 {
@@ -165,7 +164,7 @@ fn place(mac: u64) -> u64 {
 struct Part {
     briefs: Vec<Brief>,
     totals: Totals,
-    votes: [Votes; 2],
+    macs: [MacVotes; 2],
     topology: topology::Votes,
 }
 
@@ -177,19 +176,19 @@ impl Census {
     pub(crate) fn new(pairs: &[PairView]) -> Self {
         let parts: Vec<Part> = pairs.par_chunks(AT_A_TIME).map(Part::new).collect();
         let mut census = Self { briefs: Vec::with_capacity(pairs.len()), ..Self::default() };
-        let mut votes = <[Votes; 2]>::default();
+        let mut macs = <[MacVotes; 2]>::default();
         for part in parts {
             census.briefs.extend_from_slice(&part.briefs);
             census.totals.add(&part.totals);
             census.topology.add(part.topology);
-            for (all, some) in votes.iter_mut().zip(part.votes) {
+            for (all, some) in macs.iter_mut().zip(part.macs) {
                 for (key, (mac, vote)) in some {
                     all.entry(key).or_insert((mac, 0)).1 += vote;
                 }
             }
         }
         census.own_macs =
-            votes.map(|votes| votes.into_values().filter(|(_, vote)| *vote > 0).map(|(mac, _)| mac).collect());
+            macs.map(|votes| votes.into_values().filter(|(_, vote)| *vote > 0).map(|(mac, _)| mac).collect());
         census
     }
 
@@ -214,8 +213,7 @@ impl Census {
 impl Part {
     fn new(pairs: &[PairView]) -> Self {
         let mut part = Self { briefs: Vec::with_capacity(pairs.len()), ..Self::default() };
-        for (place, pair) in pairs.iter().enumerate() {
-            look_ahead(pairs, place);
+        for pair in pairs {
             let has = bits(pair);
             let offered = Direction::BOTH.map(|direction| pair.track(direction, direction.entry()).packets);
             part.briefs.push(Brief { serial: pair.serial, has, offered });
@@ -282,41 +280,12 @@ impl Part {
             }
             if !outer.is_multicast() {
                 for (votes, (mac, direction)) in
-                    self.votes.iter_mut().zip(pair.macs).filter_map(|(votes, mac)| Some((votes, mac?)))
+                    self.macs.iter_mut().zip(pair.macs).filter_map(|(votes, mac)| Some((votes, mac?)))
                 {
                     let vote = if direction == Direction::Outbound { 1 } else { -1 };
                     votes.entry(place(mac)).or_insert((mac, 0)).1 += vote;
                 }
             }
-        }
-    }
-}
-
-/// Asks for what will be looked at of the pairs ahead: what they point at, then what that points at.
-fn look_ahead(pairs: &[PairView], place: usize) {
-    /// Pairs ahead at each step: long enough for memory to answer.
-    const AHEAD: usize = 6;
-    if let Some(pair) = pairs.get(place + 3 * AHEAD) {
-        let facts = pair.facts;
-        pair.tracks.iter().flatten().for_each(prefetch);
-        prefetch(&facts.more);
-        prefetch(&facts.syn);
-        prefetch(&facts.pauses);
-    }
-    if let Some(pair) = pairs.get(place + 2 * AHEAD) {
-        for more in pair.facts.more.iter().flatten().flatten() {
-            prefetch(&more.missed);
-        }
-        if let Some(syn) = &pair.facts.syn {
-            prefetch(&syn[0]);
-            prefetch(&syn[1]);
-        }
-    }
-    if let Some(pair) = pairs.get(place + AHEAD) {
-        for more in pair.facts.more.iter().flatten().flatten() {
-            prefetch(&more.edge);
-            prefetch(&more.longest);
-            prefetch(&more.worst_head);
         }
     }
 }
