@@ -165,7 +165,8 @@ impl Engine<'_> {
             witness,
             census,
         };
-        (scene.missed, scene.left_out) = (detect::missed(&scene), detect::left_out(&scene));
+        scene.missed = detect::missed(&scene);
+        scene.left_out = detect::left_out(&scene);
         scene.coverage = detect::coverage(&scene);
         let findings = detect::run(&scene, self.detectors);
         let charts = match [a.traffic, b.traffic] {

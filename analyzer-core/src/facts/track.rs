@@ -7,7 +7,8 @@ use super::message::EchoPace;
 use crate::packet::detail::TcpOptions;
 use std::ops::{Deref, DerefMut};
 
-/// A packet's place: time in the clock of its point, and frame. Twelve bytes, as every flow has several.
+/// A packet's place: time in the clock of its point, and frame. Twelve bytes, as every flow has several: the time is read by value,
+/// since it may stand where no reference to it is allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(C, packed(4))]
 pub struct Stamp {

@@ -70,7 +70,7 @@ pub struct Flow {
     /// Its name at this point.
     pub key: FlowKey,
     /// Source MAC of its first packet, and above it [`marks`].
-    mac: u64,
+    mac_and_marks: u64,
     /// See [`Flow::opening`].
     opening: u32,
     /// See [`Flow::answer`].
@@ -101,11 +101,11 @@ mod marks {
 
 impl Flow {
     fn new(key: FlowKey) -> Self {
-        Self { key, mac: marks::LIVE, opening: 0, answer: 0, pair: UNPAIRED, held: u32::MAX }
+        Self { key, mac_and_marks: marks::LIVE, opening: 0, answer: 0, pair: UNPAIRED, held: u32::MAX }
     }
 
     const fn is(&self, mark: u64) -> bool {
-        self.mac & mark != 0
+        self.mac_and_marks & mark != 0
     }
 
     /// Hash of the key.
@@ -120,13 +120,13 @@ impl Flow {
 
     /// Source MAC of its first packet (0 for none), and whether the high endpoint sent that.
     pub const fn mac(&self) -> (u64, bool) {
-        (self.mac & marks::MAC, self.is(marks::FROM_HIGH))
+        (self.mac_and_marks & marks::MAC, self.is(marks::FROM_HIGH))
     }
 
     /// Takes note of its first packet's source.
     pub const fn set_mac(&mut self, mac: u64, from_high: bool) {
-        let others = self.mac & !(marks::MAC | marks::FROM_HIGH);
-        self.mac = others | (mac & marks::MAC) | if from_high { marks::FROM_HIGH } else { 0 };
+        let others = self.mac_and_marks & !(marks::MAC | marks::FROM_HIGH);
+        self.mac_and_marks = others | (mac & marks::MAC) | if from_high { marks::FROM_HIGH } else { 0 };
     }
 
     /// Whether a packet other than an opening SYN was seen, or its sequence number noted.
@@ -136,7 +136,7 @@ impl Flow {
 
     /// From now on it has [begun](Self::begun).
     pub const fn begin(&mut self) {
-        self.mac |= marks::BEGUN;
+        self.mac_and_marks |= marks::BEGUN;
     }
 
     /// Sequence number of the SYN that opened it, to tell incarnations apart.
@@ -152,9 +152,9 @@ impl Flow {
     /// Takes note of the sequence number of a SYN, or of the answer to one.
     pub const fn opened(&mut self, answer: bool, number: u32) {
         if answer {
-            (self.answer, self.mac) = (number, self.mac | marks::ANSWER);
+            (self.answer, self.mac_and_marks) = (number, self.mac_and_marks | marks::ANSWER);
         } else {
-            (self.opening, self.mac) = (number, self.mac | marks::OPENING);
+            (self.opening, self.mac_and_marks) = (number, self.mac_and_marks | marks::OPENING);
         }
     }
 
@@ -257,7 +257,7 @@ impl FlowTable {
         let slot = Slot { fingerprint, flow: id, pair: UNPAIRED };
         if let Some((index, at)) = self.place_of(fingerprint) {
             let before = std::mem::replace(&mut self.buckets[index].0[at], slot);
-            self.flows[before.flow as usize].mac |= marks::REPLACED;
+            self.flows[before.flow as usize].mac_and_marks |= marks::REPLACED;
         } else {
             self.put(slot);
             self.used += 1;
@@ -284,7 +284,7 @@ impl FlowTable {
         if !entry.live() {
             return;
         }
-        entry.mac &= !marks::LIVE;
+        entry.mac_and_marks &= !marks::LIVE;
         let (replaced, fingerprint) = (entry.replaced(), entry.fingerprint());
         self.free.push(flow);
         if !replaced && let Some((index, at)) = self.place_of(fingerprint) {
@@ -305,7 +305,8 @@ impl FlowTable {
     }
 
     /// Flows in the table now.
-    pub fn live(&self) -> usize {
+    #[cfg(test)]
+    fn live(&self) -> usize {
         self.flows.len() - self.free.len()
     }
 
