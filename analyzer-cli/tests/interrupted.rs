@@ -1,9 +1,9 @@
-//! Ctrl-C, and captures without end.
+//! Ctrl-C, and captures that come through pipes: without end, silent, or both from one writer.
 
 #![cfg(unix)]
 
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
@@ -93,4 +93,70 @@ fn memory_does_not_grow_with_a_capture_that_has_no_end() {
     };
     let kilobytes: u64 = line.split_whitespace().nth(1).and_then(|text| text.parse().ok()).expect("a number");
     assert!(kilobytes < 200_000, "{kilobytes} kB for {packets} packets");
+}
+
+/// A folder with two FIFOs.
+fn fifos() -> (tempfile::TempDir, [PathBuf; 2]) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let paths = ["a", "b"].map(|name| folder.path().join(name));
+    assert!(Command::new("mkfifo").args(&paths).status().expect("mkfifo is there").success());
+    (folder, paths)
+}
+
+fn pcapdiff() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pcapdiff"));
+    command.args(["--format", "json", "--progress", "never"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn who_writes_both_captures_by_turns_is_not_waited_for_in_vain() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/pairs/healthy_mix");
+    let stored = ["virbr0.pcap", "uplink.pcap"].map(|name| folder.join(name));
+    let expected = pcapdiff().args(&stored).output().expect("the program runs").stdout;
+    for threads in ["1", "2"] {
+        let (_folder, paths) = fifos();
+        let child = pcapdiff().args(["--threads", threads]).args(&paths).spawn().expect("the program starts");
+        // B is opened first, and each is written in one go, which is far more than a pipe holds: A waits for all of B.
+        for point in [1, 0] {
+            let bytes = std::fs::read(&stored[point]).expect("the capture is there");
+            assert!(bytes.len() > 4 * 65536, "too short to fill a pipe");
+            let mut pipe = std::fs::OpenOptions::new().write(true).open(&paths[point]).expect("the FIFO opens");
+            pipe.write_all(&bytes).expect("all of it is read");
+        }
+        let output = child.wait_with_output().expect("the program ends");
+        let [expected, found] = [&expected, &output.stdout].map(|bytes| {
+            let mut report: serde_json::Value = serde_json::from_slice(bytes).expect("a report");
+            report["inputs"].take();
+            report["meta"].take();
+            report
+        });
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn a_silent_stream_can_be_interrupted() {
+    let whole = std::fs::read(other().replace("uplink", "virbr0")).expect("the capture is there");
+    for written in [whole.len() / 2 + 1, 24, 10, 0] {
+        let (_folder, paths) = fifos();
+        let child = pcapdiff().arg(&paths[0]).arg(other()).spawn().expect("the program starts");
+        let mut pipe = std::fs::OpenOptions::new().write(true).open(&paths[0]).expect("the FIFO opens");
+        pipe.write_all(&whole[..written]).expect("it is read");
+        // The handler is there long before; the time is what a slow machine takes to start.
+        thread::sleep(std::time::Duration::from_millis(1500));
+        signal(&child, "-INT");
+        let output = child.wait_with_output().expect("the program ends");
+        let messages = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{written}: {messages}");
+        if written <= 24 {
+            assert!(messages.contains("interrupted before anything could be said"), "{written}: {messages}");
+        } else {
+            let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a whole report");
+            assert_eq!(report["coverage"][0]["id"], "interrupted");
+            assert!(report["totals"]["matched"].as_u64() > Some(10), "{}", report["totals"]);
+            // That a record was half there is no damage.
+            assert_eq!(report["inputs"]["a"]["problems"], serde_json::json!([]));
+        }
+    }
 }

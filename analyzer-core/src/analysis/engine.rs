@@ -161,7 +161,7 @@ impl<'a> Engine<'a> {
         let mut last_look = i64::MIN;
         let mut common = None;
         loop {
-            if self.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
+            if self.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) && !self.draining() {
                 self.interrupt(common.ok_or(Error::Cancelled)?);
             }
             for (marks, point) in self.marks.iter_mut().zip(&self.points) {
@@ -177,6 +177,8 @@ impl<'a> Engine<'a> {
 
             let read_to = [0, 1].map(|point| match self.points[point].stop {
                 Stop::Time => until,
+                // Nothing has come yet.
+                Stop::Bytes if self.points[point].reached == i64::MIN => i64::MIN,
                 Stop::Bytes => self.on_a(point, self.points[point].reached),
                 Stop::End => i64::MAX,
             });
@@ -194,7 +196,7 @@ impl<'a> Engine<'a> {
             if ended {
                 break;
             }
-            common = Some(horizon);
+            common = (horizon > i64::MIN).then_some(horizon);
             self.follow_clock();
             if horizon.saturating_sub(last_look) >= 10 * SECOND || self.closed.len() > MAX_CLOSED {
                 last_look = horizon;
@@ -217,6 +219,11 @@ impl<'a> Engine<'a> {
         let overlap = self.overlap;
         self.shards.par_iter_mut().for_each(|shard| shard.finish(&overlap));
         Ok(self)
+    }
+
+    /// Whether a stream that nobody waits for any more has given packets that are still to be taken.
+    fn draining(&self) -> bool {
+        self.points.iter().any(|point| point.stop == Stop::Time && point.reader.gave_up())
     }
 
     /// Takes both captures for ended, what is common to them at this time of A's clock.

@@ -15,7 +15,7 @@ use self::engine::Engine;
 use self::lives::IDLE_TIME;
 use crate::align::clock::Coarse;
 use crate::align::survey::Survey;
-use crate::capture::{self, CaptureSet, Only, Steps};
+use crate::capture::{self, CaptureSet, Live, Only, Steps};
 use crate::detect::{self, Detector};
 use crate::error::Error;
 use crate::evidence::Traced;
@@ -25,7 +25,7 @@ use crate::report::Report;
 use crate::time::SECOND;
 use crate::witness::Witnesses;
 use crate::witness::sysctl::UDP_STREAM;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -56,12 +56,33 @@ impl Source {
         }
     }
 
+    /// The path, when it is the only one.
+    fn path(&self) -> Option<&Path> {
+        let Self::Paths(paths) = self else { return None };
+        if let [path] = paths.as_slice() { Some(path) } else { None }
+    }
+
     /// The paths, when they can be read more than once.
     fn again(&self) -> Option<Vec<PathBuf>> {
         let Self::Paths(paths) = self else { return None };
         let lasting = |path: &PathBuf| path.is_file() || path.is_dir() || !path.exists();
         (paths.iter().all(lasting) && !paths.iter().any(|path| is_stdin(path))).then(|| paths.clone())
     }
+}
+
+/// Opens what comes through pipes.
+fn live(sources: [Source; 2], cancel: Option<&Arc<AtomicBool>>) -> Result<[Source; 2], Error> {
+    let [a, b] = Live::open([sources[0].path(), sources[1].path()], cancel.cloned());
+    let [source_a, source_b] = sources;
+    let one = |source: Source, live: io::Result<Option<Live>>| {
+        let Some(path) = source.path().map(Path::to_owned) else { return Ok(source) };
+        match live {
+            Ok(None) => Ok(source),
+            Ok(Some(live)) => Ok(Source::Reader(path.display().to_string(), Box::new(live))),
+            Err(source) => Err(Error::Io { path, source }),
+        }
+    };
+    Ok([one(source_a, a)?, one(source_b, b)?])
 }
 
 fn is_stdin(path: &Path) -> bool {
@@ -173,8 +194,8 @@ impl Analysis {
         self
     }
 
-    /// Stops reading soon after the flag is set: at the end of the window that is being read, so not while the source of a
-    /// capture has nothing to give. What has been read by then is judged as if both captures ended there, and
+    /// Stops reading soon after the flag is set: at the end of the window that is being read, or at once where a pipe or
+    /// standard input has nothing to give; a [reader](Self::a_reader) is waited for. What has been read by then is judged as if both captures ended there, and
     /// the report says so ([`Report::interrupted`]). [`Error::Cancelled`] when nothing can be said yet: nothing had been read, or
     /// the captures turned out to need a second reading, of which the first alone proves nothing.
     #[must_use]
@@ -234,6 +255,7 @@ impl Analysis {
             engine.run(offset, time)
         };
         pool.install(|| {
+            let [a, b] = live([a, b], cancel.as_ref())?;
             let mut done = run([a.open(interfaces[0].as_ref())?, b.open(interfaces[1].as_ref())?], None)?;
             let mut steps = <[Steps; 2]>::default();
             if let Some((a, b)) = &again

@@ -5,6 +5,7 @@
 //! way streams through the processor's prefetcher and is faster than a memory map, whose header-only walk waits for
 //! memory at every record; it also works on pipes and cannot be killed by a file that shrinks.
 
+use super::Live;
 use std::io::{self, Read};
 
 /// Size of the buffer in its normal state: large enough to make system calls rare, small enough to stay in cache.
@@ -60,6 +61,11 @@ impl Input {
     /// Why reading ended early, if an error ended it.
     pub(super) fn failure(&self) -> Option<&io::Error> {
         self.failure.as_ref()
+    }
+
+    /// Whether reading ended because the analysis is to end.
+    pub(super) fn gave_up(&self) -> bool {
+        self.failure.as_ref().is_some_and(Live::gave_up)
     }
 
     /// Takes out the error that ended reading.

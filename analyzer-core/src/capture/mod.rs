@@ -1,6 +1,7 @@
 //! Bytes → records: sniffs the format, reads with one large reused buffer, lends each record as a borrowed slice.
 //!
 //! - `input`: the bytes, whatever they come from
+//! - `live`: streams, each of which can be waited for together with the other one
 //! - `compress`: gzip, zstd and lz4, unpacked on a thread of their own
 //! - `sniff`: what a file is, and what to say of one that is no capture
 //! - `pcap`, `pcapng`: one file for each format
@@ -16,6 +17,8 @@ mod compress;
 mod expand;
 mod input;
 mod link_type;
+#[cfg_attr(not(unix), path = "live_elsewhere.rs")]
+mod live;
 mod mark;
 mod only;
 mod pcap;
@@ -27,6 +30,7 @@ mod steps;
 
 pub use expand::expand;
 pub use link_type::LinkType;
+pub(crate) use live::Live;
 pub use mark::{Mark, Marks};
 pub use only::{Listed, Only, interfaces};
 pub use set::{CaptureSet, Files, Hole};
@@ -213,6 +217,9 @@ impl CaptureReader {
             Ok(format) => format,
             Err(reason) => {
                 // What could be read is no capture because no more could be read.
+                if input.gave_up() {
+                    return Err(Error::Cancelled);
+                }
                 if let Some(source) = input.take_failure() {
                     return Err(Error::Io { path: PathBuf::from(name), source });
                 }
@@ -286,6 +293,11 @@ impl CaptureReader {
             }
         }
         count
+    }
+
+    /// Whether reading ended because the analysis is to end, not because the stream did.
+    pub(crate) fn gave_up(&self) -> bool {
+        self.input.gave_up()
     }
 
     /// Bytes of the stored input consumed so far, for a progress bar.

@@ -275,7 +275,7 @@ impl Pcap {
             if !input.need(self.header_len) {
                 self.ended = true;
                 let left = input.peek().len() as u64;
-                if left > 0 || input.failure().is_some() {
+                if !input.gave_up() && (left > 0 || input.failure().is_some()) {
                     problems.cut("record", frame, offset, offset + left, None, input.failure());
                     input.take(left as usize);
                 }
@@ -287,6 +287,11 @@ impl Pcap {
             }
             match self.judge(input, header) {
                 Verdict::Good => {}
+                // The rest of it may still come, but nobody waits any more.
+                Verdict::Cut if input.gave_up() => {
+                    self.ended = true;
+                    break;
+                }
                 Verdict::Cut => {
                     self.resync(input, problems, header, None);
                     continue;

@@ -349,6 +349,12 @@ impl Ingest {
         self.batch.details.append(&mut kept);
     }
 
+    /// What ended the reading, when there are no more records.
+    fn at_the_end(&self) -> Stop {
+        // As far as it was read, which is not the end of the capture.
+        if self.reader.gave_up() { Stop::Bytes } else { Stop::End }
+    }
+
     /// Decodes at most so many records before `until` into the queue; how many there were.
     #[inline(never)]
     fn queue_next(&mut self, most: usize, until: i64) -> usize {
@@ -391,7 +397,7 @@ impl Ingest {
                 left -= 1;
                 let later = reading_to < self.end && matches!(self.reader.next(reading_to), Next::Later);
                 if !self.reader.turn(reading_to) {
-                    stop = Some(if later { Stop::Time } else { Stop::End });
+                    stop = Some(if later { Stop::Time } else { self.at_the_end() });
                     break;
                 }
             }
@@ -436,7 +442,7 @@ impl Ingest {
                 if filled < BATCH {
                     let later = until < self.end && matches!(self.reader.next(until), Next::Later);
                     if !self.reader.turn(until) {
-                        stop = Some(if later { Stop::Time } else { Stop::End });
+                        stop = Some(if later { Stop::Time } else { self.at_the_end() });
                         break;
                     }
                 }

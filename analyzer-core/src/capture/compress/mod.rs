@@ -13,6 +13,7 @@ mod stream;
 
 use self::packed::{Packed, Position};
 use self::stream::{Stream, stream};
+use super::Live;
 use super::sniff::Compression;
 use std::io::{self, ErrorKind, Read};
 use std::sync::Arc;
@@ -119,7 +120,7 @@ impl Unpacker {
         if !last {
             return true;
         }
-        let end = failure.map_or_else(|| Ok(Vec::new()), |error| Err(explain(&error, self.compression)));
+        let end = failure.map_or_else(|| Ok(Vec::new()), |error| Err(explain(error, self.compression)));
         let _ = pieces.send(end);
         false
     }
@@ -173,7 +174,10 @@ impl Unpacker {
 }
 
 /// An error of a decoder in words that say what to do.
-fn explain(error: &io::Error, compression: Compression) -> io::Error {
+fn explain(error: io::Error, compression: Compression) -> io::Error {
+    if Live::gave_up(&error) {
+        return error;
+    }
     let name = compression.name();
     let message = if error.kind() == ErrorKind::UnexpectedEof {
         format!("the {name} data are cut off")

@@ -35,7 +35,7 @@ impl PcapNg {
     /// Checks that a whole block with equal lengths at both ends stands at the current position.
     pub(super) fn frame_block(&self, input: &mut Input) -> Framing {
         if !input.need(SMALLEST_BLOCK) {
-            let whole = input.peek().is_empty() && input.failure().is_none();
+            let whole = (input.peek().is_empty() && input.failure().is_none()) || input.gave_up();
             return if whole { Framing::End } else { Framing::Cut(None) };
         }
         let bytes = input.peek();
@@ -59,7 +59,7 @@ impl PcapNg {
         }
         let size = length as usize;
         if !input.need(size) {
-            return Framing::Cut(Some(u64::from(length)));
+            return if input.gave_up() { Framing::End } else { Framing::Cut(Some(u64::from(length))) };
         }
         let trailer = word(input.peek(), size - 4, swapped);
         if trailer != length {

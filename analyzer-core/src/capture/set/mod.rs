@@ -168,6 +168,11 @@ impl CaptureSet {
         true
     }
 
+    /// Whether reading ended because the analysis is to end, not because the stream did.
+    pub(crate) fn gave_up(&self) -> bool {
+        self.current.gave_up()
+    }
+
     /// Bytes of the stored input consumed so far, for a progress bar.
     pub fn position(&self) -> u64 {
         self.sum(|set| set.done_position, CaptureReader::position)
