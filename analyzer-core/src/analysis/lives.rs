@@ -11,7 +11,7 @@ use crate::point::Direction;
 use crate::time::SECOND;
 
 /// Closed connections that are kept for late packets; the oldest go first.
-pub(super) const MAX_CLOSED: usize = 4096;
+pub(super) const MAX_CLOSED: usize = 2048;
 /// How long a closed connection is kept for late packets.
 const CLOSED_TIME: i64 = 30 * SECOND;
 /// How long a flow may be silent before it is closed, unless the host remembers datagrams for longer: Linux forgets them

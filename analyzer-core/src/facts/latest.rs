@@ -12,16 +12,12 @@ enum Entries<T, const MOST: usize> {
     Nothing,
     /// The first few.
     Few(u16, Box<[T; FEW]>),
-    /// Some more of them.
-    More(u16, Box<[T; MORE]>),
     /// A ring of the latest: how many, and where the next goes.
     Ring(u16, u16, Box<[T; MOST]>),
 }
 
 /// Entries of eight bytes in the smallest piece of memory that `malloc` gives: 24 bytes.
 const FEW: usize = 3;
-/// What most lists hold at most, of segments that change places: 56 bytes, as a piece of 64 has.
-const MORE: usize = 7;
 
 impl<T: Copy, const MOST: usize> Default for Latest<T, MOST> {
     fn default() -> Self {
@@ -32,7 +28,7 @@ impl<T: Copy, const MOST: usize> Default for Latest<T, MOST> {
 impl<T: Copy, const MOST: usize> Latest<T, MOST> {
     /// No entry.
     pub(super) const NONE: Self = {
-        assert!(MORE < MOST && MOST < u16::MAX as usize, "the ring holds more than what it grows from");
+        assert!(FEW < MOST && MOST < u16::MAX as usize, "the ring holds more than what it grows from");
         Self(Entries::Nothing)
     };
 
@@ -52,25 +48,18 @@ impl<T: Copy, const MOST: usize> Latest<T, MOST> {
     /// Adds one of the first entries.
     #[inline(never)]
     fn begin(&mut self, entry: T) {
-        let (len, entries) = match &mut self.0 {
-            Entries::Few(len, entries) => (len, &mut entries[..]),
-            Entries::More(len, entries) => (len, &mut entries[..]),
-            _ => {
-                self.0 = Entries::Few(1, Box::new([entry; FEW]));
-                return;
-            }
+        let Entries::Few(len, entries) = &mut self.0 else {
+            self.0 = Entries::Few(1, Box::new([entry; FEW]));
+            return;
         };
         if let Some(place) = entries.get_mut(usize::from(*len)) {
             *place = entry;
             *len += 1;
             return;
         }
-        let (all, next) = (*len + 1, (*len + 1) % MOST as u16);
-        self.0 = if entries.len() == FEW {
-            Entries::More(all, Box::new(grown(entries, entry)))
-        } else {
-            Entries::Ring(all, next, Box::new(grown(entries, entry)))
-        };
+        let mut ring = Box::new([entry; MOST]);
+        ring[..FEW].copy_from_slice(&entries[..]);
+        self.0 = Entries::Ring(*len + 1, (*len + 1) % MOST as u16, ring);
     }
 
     /// The entries, in no order.
@@ -78,18 +67,10 @@ impl<T: Copy, const MOST: usize> Latest<T, MOST> {
         let (len, entries) = match &self.0 {
             Entries::Nothing => (0, &[][..]),
             Entries::Few(len, entries) => (*len, &entries[..]),
-            Entries::More(len, entries) => (*len, &entries[..]),
             Entries::Ring(len, _, entries) => (*len, &entries[..]),
         };
         entries.iter().take(len.into())
     }
-}
-
-/// More entries: those that there are, and the next one behind them.
-fn grown<T: Copy, const ROOM: usize>(entries: &[T], entry: T) -> [T; ROOM] {
-    let mut room = [entry; ROOM];
-    room[..entries.len()].copy_from_slice(entries);
-    room
 }
 
 #[cfg(test)]
@@ -98,17 +79,17 @@ mod tests {
 
     #[test]
     fn the_latest_stay() {
-        let mut latest = Latest::<u32, 11>::default();
+        let mut latest = Latest::<u32, 7>::default();
         for count in 0..40_u32 {
             let mut kept: Vec<u32> = latest.iter().copied().collect();
             kept.sort_unstable();
-            assert_eq!(kept, (count.saturating_sub(11)..count).collect::<Vec<_>>());
+            assert_eq!(kept, (count.saturating_sub(7)..count).collect::<Vec<_>>());
             latest.push(count);
         }
     }
 
     #[test]
     fn is_two_words() {
-        assert_eq!(size_of::<Latest<(u32, u32), 16>>(), 2 * size_of::<usize>());
+        assert_eq!(size_of::<Latest<(u32, u32), 7>>(), 2 * size_of::<usize>());
     }
 }

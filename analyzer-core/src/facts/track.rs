@@ -200,7 +200,7 @@ pub struct TrackMore {
     pub holes: Holes,
     /// Ranges whose first copy came here after later ones, between the points; the latest few: a sender repeats them within a
     /// round trip.
-    pub overtaken: Latest<(u32, u32), 16>,
+    pub overtaken: Latest<(u32, u32), 7>,
     /// Packets seen twice.
     pub duplicates: u32,
     /// Duplicate ACKs in a row, sent by the other end for this direction's data.
