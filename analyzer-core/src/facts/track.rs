@@ -361,24 +361,31 @@ pub struct SynOptions {
     pub window_scale: Option<u8>,
     /// Times it was sent.
     pub times: u8,
-    /// SACK permitted, and timestamps: one byte, as every connection has four of these.
+    /// SACK permitted, timestamps, and whether it is an answer: one byte, as every connection has four of these.
     named: u8,
 }
 
 impl SynOptions {
     const SACK_PERMITTED: u8 = 1 << 0;
     const TIMESTAMPS: u8 = 1 << 1;
+    const ANSWER: u8 = 1 << 2;
 
     /// Those of the first SYN.
-    pub(crate) fn new(first: Stamp, isn: u32, options: &TcpOptions) -> Self {
+    pub(crate) fn new(first: Stamp, isn: u32, answer: bool, options: &TcpOptions) -> Self {
         let named = (u8::from(options.sack_permitted) * Self::SACK_PERMITTED)
-            | (u8::from(options.timestamps) * Self::TIMESTAMPS);
+            | (u8::from(options.timestamps) * Self::TIMESTAMPS)
+            | (u8::from(answer) * Self::ANSWER);
         Self { first, isn, mss: options.mss, window_scale: options.window_scale, times: 0, named }
     }
 
     /// Whether a SYN was seen.
     pub const fn seen(&self) -> bool {
         self.times > 0
+    }
+
+    /// Whether it answers the other end's SYN (it has an ACK).
+    pub const fn is_answer(&self) -> bool {
+        self.named & Self::ANSWER != 0
     }
 
     /// SACK permitted.

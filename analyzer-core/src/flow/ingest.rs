@@ -627,12 +627,20 @@ impl Ingest {
         if known == Some(row.seq) {
             return entry;
         }
+        if !answer && flow.awaits(row.seq) {
+            flow.opened(row.seq);
+            return entry;
+        }
         if known.is_some() || !first {
             entry = self.table.open(print, *key);
             self.table.flows[entry.flow as usize].set_mac(row.l2 >> 16, row.has(bits::FROM_HIGH));
         }
         let flow = &mut self.table.flows[entry.flow as usize];
-        flow.opened(answer, row.seq);
+        if answer {
+            flow.answered(row.seq, row.ack);
+        } else {
+            flow.opened(row.seq);
+        }
         flow.begin();
         entry
     }

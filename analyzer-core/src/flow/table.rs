@@ -71,7 +71,7 @@ pub struct Flow {
     pub key: FlowKey,
     /// Source MAC of its first packet, and above it [`marks`].
     mac_and_marks: u64,
-    /// See [`Flow::opening`].
+    /// See [`Flow::opening`]; while that is not known, what the answer to it acknowledges.
     opening: u32,
     /// See [`Flow::answer`].
     answer: u32,
@@ -149,13 +149,21 @@ impl Flow {
         self.is(marks::ANSWER).then_some(self.answer)
     }
 
-    /// Takes note of the sequence number of a SYN, or of the answer to one.
-    pub const fn opened(&mut self, answer: bool, number: u32) {
-        if answer {
-            (self.answer, self.mac_and_marks) = (number, self.mac_and_marks | marks::ANSWER);
-        } else {
-            (self.opening, self.mac_and_marks) = (number, self.mac_and_marks | marks::OPENING);
-        }
+    /// Whether this is the number of the SYN whose answer was seen already: two processors may have recorded them the wrong way
+    /// round.
+    pub fn awaits(&self, opening: u32) -> bool {
+        self.is(marks::ANSWER) && !self.is(marks::OPENING) && self.opening == opening
+    }
+
+    /// Takes note of the sequence number of a SYN.
+    pub const fn opened(&mut self, number: u32) {
+        (self.opening, self.mac_and_marks) = (number, self.mac_and_marks | marks::OPENING);
+    }
+
+    /// Takes note of the sequence number of the answer to a SYN that was not seen, and of what it acknowledges.
+    pub const fn answered(&mut self, number: u32, acknowledged: u32) {
+        (self.answer, self.mac_and_marks) = (number, self.mac_and_marks | marks::ANSWER);
+        self.opening = acknowledged.wrapping_sub(1);
     }
 
     /// Whether a later incarnation has taken its slot in the table.
@@ -430,11 +438,11 @@ mod tests {
         flow.set_mac(0xffff_ffff_ffff, true);
         assert_eq!((flow.mac(), flow.begun(), flow.live()), ((0xffff_ffff_ffff, true), false, true));
         assert_eq!((flow.opening(), flow.answer(), flow.replaced()), (None, None, false));
-        flow.opened(true, 0);
+        flow.answered(0, 8);
         flow.set_mac(2, false);
         flow.begin();
         assert_eq!((flow.opening(), flow.answer(), flow.mac()), (None, Some(0), (2, false)));
-        flow.opened(false, 7);
+        flow.opened(7);
         assert_eq!((flow.opening(), flow.answer(), flow.begun()), (Some(7), Some(0), true));
     }
 

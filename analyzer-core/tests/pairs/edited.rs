@@ -1,4 +1,5 @@
-//! Captures that were edited afterwards: what no host would have forwarded is no fault of one.
+//! Captures that were edited afterwards: what no host would have forwarded is no fault of one, and what two processors recorded
+//! the wrong way round is none either.
 
 use crate::case;
 use crate::judge;
@@ -47,4 +48,58 @@ fn a_capture_beside_itself_says_nothing_of_damage() {
         let b = spoiled(&b);
         assert_eq!(wrong_headers(&report(&b, &b)), 0, "{}", case.name);
     }
+}
+
+/// The flags of a TCP segment over IPv4 without options, and the ports and the number that name its connection's opening: that
+/// of a SYN, or the one that its answer acknowledges.
+fn opening(frame: &Frame) -> Option<(bool, [u8; 4], u32)> {
+    let segment = frame.data.get(34..54).filter(|_| frame.data[12..15] == [8, 0, 0x45] && frame.data[23] == 6)?;
+    let number = |at: usize| segment[at..at + 4].try_into().map(u32::from_be_bytes).ok();
+    let ports = [segment[0], segment[1], segment[2], segment[3]];
+    match segment[13] & 0x17 {
+        0x02 => Some((false, ports, number(4)?)),
+        0x12 => Some((true, [ports[2], ports[3], ports[0], ports[1]], number(8)?.wrapping_sub(1))),
+        _ => None,
+    }
+}
+
+/// With each answer to a SYN that came soon in the SYN's place, and the SYN in its; how many there were.
+fn answered_first(capture: &Capture) -> (Capture, usize) {
+    let mut capture = capture.clone();
+    let mut count = 0;
+    for at in 0..capture.frames.len() {
+        let Some((false, ports, number)) = opening(&capture.frames[at]) else { continue };
+        // Of ports that were used before, the answer alone does not tell that this is another connection.
+        let before = |frame: &Frame| opening(frame).is_some_and(|(_, other, _)| other == ports);
+        if capture.frames[..at].iter().any(before) {
+            continue;
+        }
+        let soon = capture.frames[at].time + 2_000_000;
+        let answer = |frame: &Frame| opening(frame) == Some((true, ports, number)) && frame.time < soon;
+        let Some(later) = capture.frames[at..].iter().position(answer).map(|place| at + place) else { continue };
+        capture.frames.swap(at, later);
+        let times = [at, later].map(|place| capture.frames[place].time);
+        (capture.frames[at].time, capture.frames[later].time) = (times[1], times[0]);
+        count += 1;
+    }
+    (capture, count)
+}
+
+#[test]
+fn an_answer_recorded_before_its_syn_belongs_to_the_same_connection() {
+    let mut swapped = 0;
+    for case in case::all().into_iter().filter(|case| case.healthy() && case.plain()) {
+        let Some([a, b]) = Capture::both(&case) else { continue };
+        let plain = report(&a, &b);
+        for (a, b) in [((a.clone(), 0), answered_first(&b)), (answered_first(&a), (b.clone(), 0))] {
+            swapped += a.1 + b.1;
+            let found = report(&a.0, &b.0);
+            let faults = judge::judge(&json!({}), &found);
+            assert!(faults.is_empty(), "{}: {faults:#?}", case.name);
+            for count in ["flows", "paired_flows", "matched"] {
+                assert_eq!(found["totals"][count], plain["totals"][count], "{}: {count}", case.name);
+            }
+        }
+    }
+    assert!(swapped > 50, "only {swapped} connections were tried");
 }

@@ -353,7 +353,8 @@ pub(super) fn note_options(
         }
         let syn = &mut facts.syn.get_or_insert_default()[direction][point];
         if !syn.seen() {
-            *syn = SynOptions::new(Stamp { time: row.time, frame: row.frame }, row.seq, options);
+            let first = Stamp { time: row.time, frame: row.frame };
+            *syn = SynOptions::new(first, row.seq, row.is(tcp_flags::ACK), options);
         }
         syn.times = syn.times.saturating_add(1);
     } else if options.sack_blocks > 0 {

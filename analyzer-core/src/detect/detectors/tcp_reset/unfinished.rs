@@ -79,11 +79,16 @@ pub(super) fn opener(pair: &PairView) -> Option<Direction> {
     let syn = pair.facts.syn.as_deref()?;
     Point::BOTH.into_iter().find_map(|point| {
         let [out, back] = [&syn[0][point.index()], &syn[1][point.index()]];
-        match (out.seen(), back.seen()) {
-            (true, true) if out.first <= back.first => Some(Direction::Outbound),
-            (true, true) => Some(Direction::Inbound),
-            _ => None,
+        if !out.seen() || !back.seen() {
+            return None;
         }
+        // Both ends may open it at once; and an answer may have been recorded first.
+        let outbound = match (out.is_answer(), back.is_answer()) {
+            (true, false) => false,
+            (false, true) => true,
+            _ => out.first <= back.first,
+        };
+        Some(if outbound { Direction::Outbound } else { Direction::Inbound })
     })
 }
 
