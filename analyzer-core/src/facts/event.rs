@@ -25,8 +25,6 @@ pub enum EventKind {
     Reordered,
     /// The same packet again at the point that its direction passes last. `a`: frame of the first copy.
     Duplicate,
-    /// An acknowledgment of bytes that were never seen at this point. `a`: bytes.
-    AckedUnseen,
     /// The receiver closed its window.
     ZeroWindow,
     /// The same packet, IP identification and all, crossed both points once more. `a`: frame of the earlier one at the point

@@ -40,6 +40,8 @@ const LARGEST_JUMP: i32 = 1 << 30;
 pub const COPY_DISTANCE: u16 = 16;
 /// Sooner than this no sender repeats: a probe timeout is 10 ms at least (RFC 8985, section 7.2).
 pub const AT_ONCE: i64 = MILLISECOND / 2;
+/// How far the stamps of two processors, queues or ports may be apart: some interrupts' time.
+const STAMPS: i64 = MILLISECOND / 10;
 /// The same without the room that the other needs, where several repetitions are seen.
 const SOONEST_REPETITION: i64 = 10 * MILLISECOND;
 /// The smallest retransmission timeout in use (Linux, `TCP_RTO_MIN`).
@@ -171,6 +173,9 @@ fn out_of_line(
     if beyond {
         return Class::New;
     }
+    if row.time.saturating_sub(reverse.last_time) <= STAMPS && came_in_time(row, end, facts, direction, point) {
+        return Class::New;
+    }
     let limit = facts.frame_limit();
     // Of a line that is not asked for ahead: only for what repeats something.
     let (resumed, silence) = (facts.resumed[point], facts.silence[point]);
@@ -214,6 +219,28 @@ fn out_of_line(
         return Class::Spurious;
     }
     Class::Retransmission
+}
+
+/// Whether these bytes had been acknowledged before they were seen. Right behind a packet of the other direction they had been
+/// there, and their acknowledgment was stamped too early: whose bytes are acknowledged does not repeat them.
+fn came_in_time(row: &Row, end: u32, facts: &mut PairFacts, direction: usize, point: usize) -> bool {
+    let Some(more) = facts.more[direction][point].as_deref_mut() else { return false };
+    let within = |&(low, high): &(u32, u32)| !seq::before(row.seq, low) && !seq::after(end, high);
+    let Some(place) = more.missed.iter().position(within) else { return false };
+    let (low, high) = more.missed[place];
+    let parts = [(low, row.seq), (end, high)].map(|(from, to)| (from != to).then_some((from, to)));
+    match parts {
+        [Some(before), Some(behind)] => {
+            more.missed[place] = before;
+            more.missed.insert(place + 1, behind);
+        }
+        [Some(rest), None] | [None, Some(rest)] => more.missed[place] = rest,
+        [None, None] => {
+            more.missed.remove(place);
+            more.acked_unseen = more.acked_unseen.saturating_sub(1);
+        }
+    }
+    true
 }
 
 /// Follows what the sender repeats. `size` is the packet's length on the wire.
@@ -474,5 +501,25 @@ mod tests {
         flow.segment(0, 100, 1, 500);
         flow.segment(1, 1, 600, 0);
         assert_eq!(flow.segment(0, 100, 1, 500), Class::Spurious);
+    }
+
+    #[test]
+    fn bytes_that_stand_right_behind_their_acknowledgment_had_come_before_it() {
+        let mut flow = Flow::default();
+        flow.segment(1, 1, 100, 0);
+        flow.segment(0, 100, 1, 500);
+        flow.segment(1, 1, 1600, 0);
+        assert_eq!(flow.facts.more[0][1].as_ref().map(|more| more.acked_unseen), Some(1));
+        // Stamped in any order, and then once more.
+        for (seq, len) in [(1100, 100), (600, 500), (1200, 400)] {
+            assert_eq!(flow.segment(0, seq, 1, len), Class::New);
+        }
+        let more = flow.facts.more[0][1].as_ref().expect("something was missed at first");
+        assert_eq!((more.acked_unseen, &more.missed[..], more.retransmissions), (0, &[][..], 0));
+        assert_eq!(flow.segment(0, 600, 1, 500), Class::Spurious);
+        // Later than stamps may be wrong, it is the copy of what was missed.
+        flow.segment(1, 1, 2000, 0);
+        flow.tracks[1].last_time = -STAMPS - 1;
+        assert_eq!(flow.segment(0, 1600, 1, 400), Class::Spurious);
     }
 }

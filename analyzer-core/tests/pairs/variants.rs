@@ -61,6 +61,8 @@ const EXCEPTIONS: &[(&str, &[&str], &str)] = &[
         "the reset's checksum was cut off, which alone tells a rule's from the stack's",
     ),
     ("loss_total", &["B raw", "both raw"], "no ARP shows that B was not filtered, and no other datagram passed it"),
+    ("rst_host_expired", &["B stamped late"], "the reset stands before the segment that it answers"),
+    ("rst_host_ipv6", &["B stamped late"], "the reset stands before the segment that it answers"),
     ("reflected", &["B raw", "both raw"], "no addresses of the link layer"),
     ("reflected_all", &["B raw", "both raw"], "no addresses of the link layer"),
     ("reflected_broadcasts", &["B raw", "both raw"], "no addresses of the link layer"),
@@ -290,6 +292,15 @@ impl Capture {
         frames.sort_by_key(|(place, _)| *place);
         Self { link: self.link, frames: frames.into_iter().map(|(_, frame)| frame).collect() }
     }
+
+    /// Stamped by several processors, each up to `most` nanoseconds late: what came within that time stands in another order.
+    fn stamped_late(&self, seed: u64, most: i64) -> Self {
+        let mut random = Random(seed);
+        let late = |frame: &Frame| Frame { time: frame.time + random.below(most), ..frame.clone() };
+        let mut frames: Vec<Frame> = self.frames.iter().map(late).collect();
+        frames.sort_by_key(|frame| frame.time);
+        Self { link: self.link, frames }
+    }
 }
 
 /// A pcapng option of one byte, and the end of the options.
@@ -383,6 +394,8 @@ const VARIANTS: &[Variant] = &[
         change: [|capture| capture.disordered(1), |capture| capture.disordered(2)],
         write: PLAIN,
     },
+    a("A stamped late", |capture| capture.stamped_late(3, 20_000)),
+    b("B stamped late", |capture| capture.stamped_late(4, 20_000)),
     written("nanoseconds, big-endian", |capture| capture.pcap(true, true)),
     written("pcapng", Capture::pcapng),
 ];
