@@ -26,6 +26,10 @@ const CUT: &[&str] = &[
     "both tagged, B cut to 96",
 ];
 
+/// The variant in which identifications were rewritten, and what that takes away.
+const RENUMBERED: &[&str] = &["B renumbered"];
+const WHICH: &str = "which of two equal packets crossed cannot be told, so the delays of some are not theirs";
+
 /// Verdicts that variants of a case cannot have, and why.
 const EXCEPTIONS: &[(&str, &[&str], &str)] = &[
     (
@@ -33,6 +37,12 @@ const EXCEPTIONS: &[(&str, &[&str], &str)] = &[
         &["A cut to 68", "A cut to 96", "both cut to 68", "both cut to 96"],
         "whether the frames were damaged when they came in cannot be verified",
     ),
+    ("corrupt_before_bridged", RENUMBERED, "damaged packets are told from what their sender repeats by nothing else"),
+    ("loss_byte_policer", RENUMBERED, WHICH),
+    ("loss_pps_policer", RENUMBERED, WHICH),
+    ("loss_queue_overflow", RENUMBERED, WHICH),
+    ("ok_pmtu_host_bottleneck", RENUMBERED, "what was too large and is sent again in pieces looks like a superframe"),
+    ("ok_reorder_between", RENUMBERED, WHICH),
     (
         "corrupt_between_in_udp_routed",
         &[
@@ -293,6 +303,27 @@ impl Capture {
         Self { link: self.link, frames: frames.into_iter().map(|(_, frame)| frame).collect() }
     }
 
+    /// With other IPv4 identifications, as a firewall that hides them gives (`scrub random-id` of pf).
+    fn renumbered(&self) -> Self {
+        self.each(self.link, |frame| {
+            let mut frame = frame.clone();
+            let ip = frame.data.get_mut(14..34).filter(|ip| ip[0] >> 4 == 4);
+            let ipv4 = ip.is_some() && frame.data[12..14] == [8, 0];
+            if ipv4 {
+                let word = |at: usize, frame: &Frame| u16::from_be_bytes([frame.data[at], frame.data[at + 1]]);
+                let (old, sum) = (word(18, &frame), word(24, &frame));
+                let new = old.wrapping_mul(40_503).wrapping_add(77);
+                // RFC 1624, equation 3.
+                let mut total = u32::from(!sum) + u32::from(!old) + u32::from(new);
+                total = (total & 0xffff) + (total >> 16);
+                total = (total & 0xffff) + (total >> 16);
+                frame.data[18..20].copy_from_slice(&new.to_be_bytes());
+                frame.data[24..26].copy_from_slice(&(!(total as u16)).to_be_bytes());
+            }
+            Some(frame)
+        })
+    }
+
     /// Stamped by several processors, each up to `most` nanoseconds late: what came within that time stands in another order.
     fn stamped_late(&self, seed: u64, most: i64) -> Self {
         let mut random = Random(seed);
@@ -396,6 +427,7 @@ const VARIANTS: &[Variant] = &[
     },
     a("A stamped late", |capture| capture.stamped_late(3, 20_000)),
     b("B stamped late", |capture| capture.stamped_late(4, 20_000)),
+    b("B renumbered", Capture::renumbered),
     written("nanoseconds, big-endian", |capture| capture.pcap(true, true)),
     written("pcapng", Capture::pcapng),
 ];

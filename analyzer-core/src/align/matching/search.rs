@@ -5,6 +5,7 @@ use super::{NONE, Seen, Shard, WAIT};
 use crate::facts::state;
 use crate::flow::tcp::Class;
 use crate::hash::mix;
+use crate::packet::row::bits;
 use crate::packet::{Checksum, Kind, Row};
 use crate::seq;
 
@@ -327,7 +328,11 @@ pub(super) fn content_key(row: &Row) -> u64 {
             mix(u64::from(row.seq) << 32 | u64::from(row.ack), 0x9e37_79b9_7f4a_7c15 ^ u64::from(row.flags) << 3)
         }
         Kind::IcmpEcho => mix(row.head ^ u64::from(row.seq & 0xffff) << 20, u64::from(row.window) << 8 | 3),
-        Kind::Fragment => mix(u64::from(row.ack) << 32 | u64::from(row.seq), 0xa076_1d64_78bd_642f),
+        Kind::Fragment => {
+            // That of IPv4 may have been rewritten, and decides among equals like that of all packets.
+            let id = if row.has(bits::V6) { row.ack } else { 0 };
+            mix(u64::from(id) << 32 | u64::from(row.seq), row.head ^ 0xa076_1d64_78bd_642f)
+        }
         _ => row.head ^ (row.kind as u64) << 56,
     }
 }

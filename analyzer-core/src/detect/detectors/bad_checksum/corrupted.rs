@@ -4,7 +4,7 @@ use super::SPEC;
 use super::leaked::answered;
 use crate::detect::text::{count, counted, letter};
 use crate::detect::{Claim, PairView, Reasons, Scene};
-use crate::facts::{Event, EventKind, Reset, Run};
+use crate::facts::{Event, EventKind, Reset, Run, pair_flags};
 use crate::packet::row::tcp_flags;
 use crate::point::{Direction, Point};
 use crate::report::{Directions, Severity, TopologyKind, Where};
@@ -209,7 +209,8 @@ fn exchanged(scene: &Scene, direction: Direction, damaged: &mut Vec<Damaged>) {
     }
     for lost in scene.events_by_pair(EventKind::Unmatched, entry, direction) {
         let (Some(first), Some(last)) = (lost.first(), lost.last()) else { continue };
-        let udp = |pair: &&PairView| pair.both() && pair.is_udp();
+        // Fragments have no checksum that could be right.
+        let udp = |pair: &&PairView| pair.both() && pair.is_udp() && pair.facts.flags & pair_flags::FRAGMENTS == 0;
         let Some(pair) = scene.pair(first.pair).filter(udp) else { continue };
         let new = scene.pair_events(EventKind::Unmatched, exit, direction, pair.serial);
         if (lost.len().min(new.len()) as f64) < least {
