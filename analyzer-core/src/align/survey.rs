@@ -6,6 +6,7 @@ use super::offers::content;
 use super::steps::{self, Leaps, Sample};
 use crate::capture::{CaptureSet, Steps};
 use crate::flow::ingest::Ingest;
+use crate::flow::tcp::AT_ONCE;
 use crate::packet::row::tcp_flags;
 use crate::packet::{Kind, Row};
 use std::collections::HashMap;
@@ -71,7 +72,12 @@ fn look(reader: CaptureSet, most: usize, cancel: Option<&AtomicBool>) -> Option<
         let key = content(row);
         if key & mask == 0 && distinctive(row) {
             let place = Place { time: row.time, frame: row.frame };
-            seen.entry(key).and_modify(|place: &mut Place| place.frame = REPEATED).or_insert(place);
+            let repeats = |first: &mut Place| {
+                if !captured_twice(first.time, row.time) {
+                    first.frame = REPEATED;
+                }
+            };
+            seen.entry(key).and_modify(repeats).or_insert(place);
         }
         while seen.len() > most && mask != u64::MAX {
             mask = mask << 1 | 1;
@@ -80,6 +86,12 @@ fn look(reader: CaptureSet, most: usize, cancel: Option<&AtomicBool>) -> Option<
         !cancelled()
     });
     (!cancelled()).then_some((seen, leaps))
+}
+
+/// Whether two packets with the same content are one that the capture holds twice (`-i any`, two interfaces in one file), and
+/// not one that was sent again.
+pub fn captured_twice(time: i64, other: i64) -> bool {
+    time.abs_diff(other) < AT_ONCE as u64
 }
 
 /// Whether a packet's content is likely to be its own.

@@ -7,7 +7,7 @@ use crate::align::matching::{Shard, Window};
 use crate::align::offers::content;
 use crate::align::pairing::Pairing;
 use crate::align::steps;
-use crate::align::survey::distinctive;
+use crate::align::survey::{captured_twice, distinctive};
 use crate::capture::{CaptureSet, Marks};
 use crate::detect::{Detector, Finished};
 use crate::error::Error;
@@ -254,27 +254,41 @@ impl<'a> Engine<'a> {
 
     /// B's clock minus A's by packets with the same content at the head of both captures.
     pub(super) fn head_offset(&mut self) -> Option<Coarse> {
-        // By content: when and which way it passed A, or nothing for what repeats, which says nothing of when; and how many
-        // packets of B have it.
-        let mut known: Hashed<(Option<(i64, u32)>, u32)> = Hashed::default();
+        /// What is known of a content.
+        struct Known {
+            /// When and which way it passed A; nothing for what repeats, which says nothing of when.
+            first: Option<(i64, u32)>,
+            /// How often B has it.
+            seen: u32,
+            /// When B had it last.
+            last: i64,
+        }
+        let mut known: Hashed<Known> = Hashed::default();
         let mut flows: Hashed<u32> = Hashed::default();
         let [a, b] = &mut self.points;
         rayon::join(|| a.peek(PEEK), || b.peek(PEEK));
         for (row, key) in a.ahead().filter(|(row, _)| distinctive(row)) {
             let next = flows.len() as u32;
             let way = *flows.entry(fingerprint(key)).or_insert(next) * 2 + u32::from(row.has(bits::FROM_HIGH));
-            known.entry(content(row)).and_modify(|known| known.0 = None).or_insert((Some((row.time, way)), 0));
+            known
+                .entry(content(row))
+                .and_modify(|known| known.first = known.first.filter(|(time, _)| captured_twice(*time, row.time)))
+                .or_insert(Known { first: Some((row.time, way)), seen: 0, last: 0 });
         }
         let mut pairs = Vec::new();
         for (row, _) in b.ahead().filter(|(row, _)| distinctive(row)) {
             let key = content(row);
-            let Some((first, seen)) = known.get_mut(&key) else { continue };
+            let Some(Known { first, seen, last }) = known.get_mut(&key) else { continue };
+            let before = std::mem::replace(last, row.time);
+            if *seen > 0 && captured_twice(before, row.time) {
+                continue;
+            }
             *seen += 1;
             if let Some((time, way)) = *first {
                 pairs.push((key, Match { time, difference: row.time.saturating_sub(time), way }));
             }
         }
-        let once = |(key, found): (u64, Match)| (known.get(&key)?.1 == 1).then_some(found);
+        let once = |(key, found): (u64, Match)| (known.get(&key)?.seen == 1).then_some(found);
         let mut matches: Vec<Match> = pairs.into_iter().filter_map(once).collect();
         coarse_offset(&mut matches)
     }
