@@ -1,6 +1,6 @@
 //! Which files are of which point: the ways to say it, and what to answer when it was said wrongly.
 
-use analyzer_core::capture::{expand, interfaces};
+use analyzer_core::capture::{expand, interfaces, is_stream};
 use clap::CommandFactory;
 use std::path::{Path, PathBuf};
 
@@ -65,11 +65,7 @@ impl Inputs {
 
     /// The first of them that can be read only once.
     pub(crate) fn stream(&self) -> Option<&Path> {
-        let once = |path: &&PathBuf| {
-            let special = |path: &Path| path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
-            path.as_path() == Path::new("-") || special(path)
-        };
-        self.a.iter().chain(&self.b).find(once).map(PathBuf::as_path)
+        self.a.iter().chain(&self.b).map(PathBuf::as_path).find(|path| is_stream(path))
     }
 
     /// Both points in one file.

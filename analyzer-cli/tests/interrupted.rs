@@ -5,7 +5,9 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
 use std::thread;
+use std::time::Duration;
 
 /// The header of a pcap file in little-endian with microseconds, Ethernet.
 const HEADER: [u8; 24] = [0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0];
@@ -48,7 +50,7 @@ fn started(arguments: &[&str]) -> (Child, thread::JoinHandle<()>) {
         .expect("the program starts");
     let feeder = feed(&mut child);
     // The handler is there long before a pipe's worth has been read; the time is what a slow machine takes to start.
-    thread::sleep(std::time::Duration::from_millis(1500));
+    thread::sleep(Duration::from_millis(1500));
     (child, feeder)
 }
 
@@ -117,14 +119,23 @@ fn who_writes_both_captures_by_turns_is_not_waited_for_in_vain() {
     for threads in ["1", "2"] {
         let (_folder, paths) = fifos();
         let child = pcapdiff().args(["--threads", threads]).args(&paths).spawn().expect("the program starts");
-        // B is opened first, and each is written in one go, which is far more than a pipe holds: A waits for all of B.
-        for point in [1, 0] {
-            let bytes = std::fs::read(&stored[point]).expect("the capture is there");
-            assert!(bytes.len() > 4 * 65536, "too short to fill a pipe");
-            let mut pipe = std::fs::OpenOptions::new().write(true).open(&paths[point]).expect("the FIFO opens");
-            pipe.write_all(&bytes).expect("all of it is read");
-        }
-        let output = child.wait_with_output().expect("the program ends");
+        let id = child.id();
+        let (done, output) = channel();
+        let stored = stored.clone();
+        thread::spawn(move || {
+            // B is opened first, and each is written in one go, which is far more than a pipe holds: A waits for all of B.
+            for point in [1, 0] {
+                let bytes = std::fs::read(&stored[point]).expect("the capture is there");
+                assert!(bytes.len() > 4 * 65536, "too short to fill a pipe");
+                let mut pipe = std::fs::OpenOptions::new().write(true).open(&paths[point]).expect("the FIFO opens");
+                pipe.write_all(&bytes).expect("all of it is read");
+            }
+            done.send(child.wait_with_output().expect("the program ends")).expect("somebody waits");
+        });
+        let output = output.recv_timeout(Duration::from_mins(1)).unwrap_or_else(|_| {
+            let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
+            panic!("the program and the writer wait for each other");
+        });
         let [expected, found] = [&expected, &output.stdout].map(|bytes| {
             let mut report: serde_json::Value = serde_json::from_slice(bytes).expect("a report");
             report["inputs"].take();
@@ -144,7 +155,7 @@ fn a_silent_stream_can_be_interrupted() {
         let mut pipe = std::fs::OpenOptions::new().write(true).open(&paths[0]).expect("the FIFO opens");
         pipe.write_all(&whole[..written]).expect("it is read");
         // The handler is there long before; the time is what a slow machine takes to start.
-        thread::sleep(std::time::Duration::from_millis(1500));
+        thread::sleep(Duration::from_millis(1500));
         signal(&child, "-INT");
         let output = child.wait_with_output().expect("the program ends");
         let messages = String::from_utf8(output.stderr).unwrap();

@@ -73,7 +73,7 @@ fn look(reader: CaptureSet, most: usize, cancel: Option<&AtomicBool>) -> Option<
         if key & mask == 0 && distinctive(row) {
             let place = Place { time: row.time, frame: row.frame };
             let repeats = |first: &mut Place| {
-                if !captured_twice(first.time, row.time) {
+                if !is_double(first.time, row.time) {
                     first.frame = REPEATED;
                 }
             };
@@ -90,7 +90,7 @@ fn look(reader: CaptureSet, most: usize, cancel: Option<&AtomicBool>) -> Option<
 
 /// Whether two packets with the same content are one that the capture holds twice (`-i any`, two interfaces in one file), and
 /// not one that was sent again.
-pub fn captured_twice(time: i64, other: i64) -> bool {
+pub fn is_double(time: i64, other: i64) -> bool {
     time.abs_diff(other) < AT_ONCE as u64
 }
 

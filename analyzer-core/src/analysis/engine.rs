@@ -7,7 +7,7 @@ use crate::align::matching::{Shard, Window};
 use crate::align::offers::content;
 use crate::align::pairing::Pairing;
 use crate::align::steps;
-use crate::align::survey::{captured_twice, distinctive};
+use crate::align::survey::{distinctive, is_double};
 use crate::capture::{CaptureSet, Marks};
 use crate::detect::{Detector, Finished};
 use crate::error::Error;
@@ -272,7 +272,7 @@ impl<'a> Engine<'a> {
             let way = *flows.entry(fingerprint(key)).or_insert(next) * 2 + u32::from(row.has(bits::FROM_HIGH));
             known
                 .entry(content(row))
-                .and_modify(|known| known.first = known.first.filter(|(time, _)| captured_twice(*time, row.time)))
+                .and_modify(|known| known.first = known.first.filter(|(time, _)| is_double(*time, row.time)))
                 .or_insert(Known { first: Some((row.time, way)), seen: 0, last: 0 });
         }
         let mut pairs = Vec::new();
@@ -280,7 +280,7 @@ impl<'a> Engine<'a> {
             let key = content(row);
             let Some(Known { first, seen, last }) = known.get_mut(&key) else { continue };
             let before = std::mem::replace(last, row.time);
-            if *seen > 0 && captured_twice(before, row.time) {
+            if *seen > 0 && is_double(before, row.time) {
                 continue;
             }
             *seen += 1;

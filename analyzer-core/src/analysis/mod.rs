@@ -15,7 +15,7 @@ use self::engine::Engine;
 use self::lives::IDLE_TIME;
 use crate::align::clock::Coarse;
 use crate::align::survey::Survey;
-use crate::capture::{self, CaptureSet, Live, Only, Steps};
+use crate::capture::{self, CaptureSet, Live, Only, Steps, is_stream};
 use crate::detect::{self, Detector};
 use crate::error::Error;
 use crate::evidence::Traced;
@@ -65,8 +65,7 @@ impl Source {
     /// The paths, when they can be read more than once.
     fn again(&self) -> Option<Vec<PathBuf>> {
         let Self::Paths(paths) = self else { return None };
-        let lasting = |path: &PathBuf| path.is_file() || path.is_dir() || !path.exists();
-        (paths.iter().all(lasting) && !paths.iter().any(|path| is_stdin(path))).then(|| paths.clone())
+        (!paths.iter().any(|path| is_stream(path))).then(|| paths.clone())
     }
 }
 
@@ -83,10 +82,6 @@ fn live(sources: [Source; 2], cancel: Option<&Arc<AtomicBool>>) -> Result<[Sourc
         }
     };
     Ok([one(source_a, a)?, one(source_b, b)?])
-}
-
-fn is_stdin(path: &Path) -> bool {
-    path == Path::new("-")
 }
 
 /// An analysis to be run. Made by [`Analysis::builder`].

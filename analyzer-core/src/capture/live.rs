@@ -4,6 +4,7 @@
 //! would wait for us, and we for it. So who waits reads the other stream meanwhile, for those who ask for it later. And
 //! whoever waits must be able to stop: a stream may be silent for hours.
 
+use super::is_stream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -89,14 +90,15 @@ struct GaveUp;
 impl Stream {
     /// None for what is no stream, or not there.
     fn open(path: &Path) -> io::Result<Option<Self>> {
+        if !is_stream(path) {
+            return Ok(None);
+        }
         let file = if path == Path::new("-") {
             File::from(rustix::io::dup(io::stdin())?)
-        } else if path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
+        } else {
             // A FIFO opens before anybody writes to it, so that both are open before one is waited for.
             let flags = OFlags::NONBLOCK.bits().cast_signed();
             OpenOptions::new().read(true).custom_flags(flags).open(path)?
-        } else {
-            return Ok(None);
         };
         Ok(Some(Self { file, ahead: Mutex::default(), wanted: AtomicBool::new(false) }))
     }

@@ -54,6 +54,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Longest record or block that is read at all; it bounds the memory that a wrong length can cost.
 const MAX_RECORD: u32 = 32 << 20;
 
+/// Whether a name stands for what can be read only once: standard input (`-`), a pipe, a FIFO or a device.
+pub fn is_stream(path: &Path) -> bool {
+    path == Path::new("-") || path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}
+
 /// One captured frame, borrowed from the reader's buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {

@@ -1,10 +1,9 @@
 //! Alibis: reasons why a packet may be missing at a point although nothing was lost.
 
 use super::scene::{PairView, Scene};
-use crate::detect::census::has;
 use crate::facts::{Event, EventKind, Fate, pair_flags, size_class};
 use crate::packet::row::tcp_flags;
-use crate::packet::{Family, FlowKey, Kind};
+use crate::packet::{Family, Kind};
 use crate::point::{Direction, Point};
 use crate::report::Coverage;
 use std::net::IpAddr;
@@ -85,22 +84,13 @@ pub fn lost_sizes(scene: &Scene, pair: &PairView, direction: Direction) -> [u64;
             *size = size.saturating_sub(1);
         }
     }
-    if sizes != [0; 5] && nameless_fragments(scene, pair, direction.exit()) {
+    // Fragments may stand there under no ports.
+    let exit = direction.exit();
+    let nameless = |key| scene.census.has_nameless(key, exit);
+    if pair.facts.flags & pair_flags::FRAGMENTS != 0 && pair.key(exit).is_some_and(nameless) {
         return [0; 5];
     }
     sizes
-}
-
-/// Whether fragments of a flow may stand at a point under no ports: those that came before the first one of their datagram,
-/// which alone has them.
-fn nameless_fragments(scene: &Scene, pair: &PairView, point: Point) -> bool {
-    let Some(key) = pair.key(point).filter(|_| pair.facts.flags & pair_flags::FRAGMENTS != 0) else { return false };
-    let addresses = |key: &FlowKey| [key.low.address, key.high.address];
-    scene.pairs_with(has::ALONE, 0).filter_map(|other| other.key(point)).any(|other| {
-        (other.low.port, other.high.port) == (0, 0)
-            && addresses(other) == addresses(key)
-            && other.protocol == key.protocol
-    })
 }
 
 /// Whether an unmatched packet is one that [`lost`] counts.

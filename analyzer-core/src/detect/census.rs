@@ -4,12 +4,12 @@
 use super::alibi::never_forwarded;
 use super::scene::PairView;
 use crate::align::topology;
-use crate::facts::{SynOptions, state};
+use crate::facts::{SynOptions, pair_flags, state};
 use crate::hash::Hashed;
-use crate::packet::Family;
+use crate::packet::{Endpoint, Family, FlowKey};
 use crate::point::{Direction, Point};
 use rayon::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// What a pair has. Whoever asks for a bit still has to look: it says that something may be there. One of a direction ([`way`])
 /// takes two places, the second for inbound.
@@ -147,6 +147,8 @@ pub(crate) struct Census {
     pub(super) totals: Totals,
     /// By point: MACs that sent outbound packets of IP flows that cross.
     pub(super) own_macs: [BTreeSet<u64>; 2],
+    /// By point: flows without ports, of fragments that came before the first one of their datagram, which alone has them.
+    nameless: [HashSet<FlowKey>; 2],
     /// What they show of the relation of the points.
     pub(crate) topology: topology::Votes,
 }
@@ -159,12 +161,19 @@ fn place(mac: u64) -> u64 {
     mac.wrapping_mul(0x243f_6a88_85a3_08d3).rotate_left(32)
 }
 
+/// The name that fragments have whose datagram's first one is not known.
+fn without_ports(key: &FlowKey) -> FlowKey {
+    let bare = |end: Endpoint| Endpoint { port: 0, ..end };
+    FlowKey { low: bare(key.low), high: bare(key.high), ..*key }
+}
+
 /// The look at some of them.
 #[derive(Default)]
 struct Part {
     briefs: Vec<Brief>,
     totals: Totals,
     macs: [MacVotes; 2],
+    nameless: [HashSet<FlowKey>; 2],
     topology: topology::Votes,
 }
 
@@ -181,6 +190,7 @@ impl Census {
             census.briefs.extend_from_slice(&part.briefs);
             census.totals.add(&part.totals);
             census.topology.add(part.topology);
+            census.nameless.iter_mut().zip(part.nameless).for_each(|(all, some)| all.extend(some));
             for (all, some) in macs.iter_mut().zip(part.macs) {
                 for (key, (mac, vote)) in some {
                     all.entry(key).or_insert((mac, 0)).1 += vote;
@@ -204,6 +214,11 @@ impl Census {
         })
     }
 
+    /// Whether fragments of a flow may stand at a point under no ports.
+    pub(super) fn has_nameless(&self, key: &FlowKey, point: Point) -> bool {
+        self.nameless[point.index()].contains(&without_ports(key))
+    }
+
     /// Whether anything but packets that crossed happened to each pair.
     pub(crate) fn eventful(&self) -> impl Iterator<Item = bool> {
         self.briefs.iter().map(|brief| brief.has & has::EVENTFUL != 0)
@@ -218,6 +233,11 @@ impl Part {
             let offered = Direction::BOTH.map(|direction| pair.track(direction, direction.entry()).packets);
             part.briefs.push(Brief { serial: pair.serial, has, offered });
             part.count(pair, has);
+            if has & has::ALONE != 0 && pair.facts.flags & pair_flags::FRAGMENTS != 0 {
+                for point in Point::BOTH {
+                    part.nameless[point.index()].extend(pair.key(point).filter(|key| **key == without_ports(key)));
+                }
+            }
             if let Some(flow) = pair.paired() {
                 part.topology.count(&flow);
             }

@@ -50,8 +50,8 @@ fn a_capture_beside_itself_says_nothing_of_damage() {
     }
 }
 
-/// The flags of a TCP segment over IPv4 without options, and the ports and the number that name its connection's opening: that
-/// of a SYN, or the one that its answer acknowledges.
+/// Of a SYN over IPv4 or its answer: whether it is the answer, the ports of the SYN, and the number that is the SYN's or that the
+/// answer acknowledges.
 fn opening(frame: &Frame) -> Option<(bool, [u8; 4], u32)> {
     let segment = frame.data.get(34..54).filter(|_| frame.data[12..15] == [8, 0, 0x45] && frame.data[23] == 6)?;
     let number = |at: usize| segment[at..at + 4].try_into().map(u32::from_be_bytes).ok();
@@ -74,6 +74,7 @@ fn answered_first(capture: &Capture) -> (Capture, usize) {
         if capture.frames[..at].iter().any(before) {
             continue;
         }
+        // What processors stamp the wrong way round lies close together; 2 ms is more than the lab's round trip.
         let soon = capture.frames[at].time + 2_000_000;
         let answer = |frame: &Frame| opening(frame) == Some((true, ports, number)) && frame.time < soon;
         let Some(later) = capture.frames[at..].iter().position(answer).map(|place| at + place) else { continue };

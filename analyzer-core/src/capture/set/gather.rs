@@ -6,7 +6,7 @@ use super::members::{Members, Waiting};
 use super::merge::Held;
 use super::number::number;
 use crate::Error;
-use crate::capture::{CaptureReader, CaptureSummary, Only, Steps};
+use crate::capture::{CaptureReader, CaptureSummary, Only, Steps, is_stream};
 use crate::report::Problem;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -96,7 +96,7 @@ pub(super) fn select(reader: CaptureReader, only: Option<&Only>) -> Result<Captu
 
 /// The first record of a file.
 fn probe(path: &Path, only: Option<&Only>) -> Result<Option<Held>, Error> {
-    if !path.metadata().is_ok_and(|metadata| metadata.is_file() || metadata.is_dir()) && path.exists() {
+    if is_stream(path) {
         return Err(Error::NotACapture {
             path: path.to_owned(),
             reason: "is a pipe or device, which cannot be one of several files".into(),
